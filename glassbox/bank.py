@@ -1,0 +1,183 @@
+"""Recognise known mistakes by their answers on a fixed probe.
+
+`probes/labNN_slug.npz` holds, for each exercise, the probe (arguments) and the answers that known
+wrong solutions give to it: numbers, no code and no right answer. `Fingerprints.diagnose` calls the
+learner's function on the probe and names a mistake only if its answers are those of that mistake
+and of no other. The file is written by the teacher's `autograder build` with `pack`; arrays only,
+so that reading it can run nothing (no pickle).
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PROBES = Path(__file__).parent / "probes"
+TOLERANCE = 1e-4  # relative to the largest entry: the same mistake written in another way
+
+
+def clone(value: Any) -> Any:
+    """Clone every tensor inside nested tuples, lists and dicts; leave everything else."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, tuple | list):
+        return type(value)(clone(v) for v in value)
+    if isinstance(value, dict):
+        return {k: clone(v) for k, v in value.items()}
+    return value
+
+
+def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
+    """What `function` gives for one case of a probe, as a list of float64 arrays.
+
+    A case holds `args` and `kwargs`; for a class also `init` (constructor keywords) and `state`
+    (weights to load). A raised exception is an answer too: its name.
+    """
+    case = clone(case)
+    try:
+        if "init" in case:
+            function = _module(function, case["init"], case["state"])
+        with torch.no_grad():
+            got = function(*case["args"], **case["kwargs"])
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return [np.array(f"raised {type(error).__name__}")]
+    parts = got if isinstance(got, tuple | list) else [got]
+    return [_array(part) for part in parts]
+
+
+def _module(kind: type[nn.Module], init: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
+    module = kind(**init).double()
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def _array(value: object) -> np.ndarray:
+    if isinstance(value, Tensor):
+        return value.detach().double().numpy()
+    if isinstance(value, bool | int | float):
+        return np.array(float(value))
+    return np.array(f"{type(value).__name__}")
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray], tolerance: float = TOLERANCE) -> bool:
+    """Whether two answers agree up to `tolerance` of the largest finite entry."""
+    return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+
+
+def _same(x: np.ndarray, y: np.ndarray, tolerance: float) -> bool:
+    if x.dtype.kind != y.dtype.kind or x.shape != y.shape:
+        return False
+    if x.dtype.kind == "U":
+        return bool(x == y)
+    finite = y[np.isfinite(y)]
+    scale = float(np.abs(finite).max()) if finite.size else 1.0
+    return bool(np.allclose(x, y, rtol=0.0, atol=tolerance * scale, equal_nan=True))
+
+
+class Fingerprints:
+    """The probe file of one lab: its questions, its probes and the answers of its mistakes."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self._arrays = arrays
+        self._index = json.loads(str(arrays["index"]))
+        self.lab: str = self._index["lab"]
+        self.questions: list[dict[str, Any]] = self._index["questions"]
+
+    def points(self, question: str) -> float | None:
+        """The points of a graded cell, or None if the lab has no such cell."""
+        return next((q["points"] for q in self.questions if q["id"] == question), None)
+
+    def cases(self, exercise: str) -> list[dict[str, Any]]:
+        """The probe of an exercise: a list of calls."""
+        return [self._decode(case) for case in self._index["exercises"][exercise]["cases"]]
+
+    def diagnoses(self) -> Iterator[tuple[str, str]]:
+        """Each (exercise, diagnosis), in the order of the lab, equal texts once."""
+        for exercise, entry in self._index["exercises"].items():
+            for text in dict.fromkeys(m["diagnosis"] for m in entry["mistakes"]):
+                yield exercise, text
+
+    def diagnose(self, exercise: str, function: Callable) -> str | None:
+        """The mistake that `function` makes, or None if none or more than one fits."""
+        entry = self._index["exercises"].get(exercise)
+        if entry is None:
+            return None
+        try:
+            answers = [answer(function, case) for case in self.cases(exercise)]
+        except NotImplementedError:
+            return None
+        fits = {
+            m["diagnosis"]
+            for m in entry["mistakes"]
+            if all(
+                same(got, self._stored(m["key"], i, n))
+                for i, (got, n) in enumerate(zip(answers, m["parts"], strict=True))
+            )
+        }
+        return fits.pop() if len(fits) == 1 else None
+
+    def _stored(self, key: str, case: int, parts: int) -> list[np.ndarray]:
+        return [self._arrays[f"{key}/{case}/{part}"] for part in range(parts)]
+
+    def _decode(self, value: Any) -> Any:
+        if isinstance(value, dict) and "$tensor" in value:
+            return torch.from_numpy(self._arrays[value["$tensor"]].copy())
+        if isinstance(value, dict):
+            return {k: self._decode(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._decode(v) for v in value]
+        return value
+
+
+def load(lab: str) -> Fingerprints:
+    """Read the probe file of a lab."""
+    path = PROBES / f"{lab}.npz"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in PROBES.glob("*.npz"))) or "none"
+        raise FileNotFoundError(f"No lab is called {lab!r}. This glassbox knows: {known}.")
+    with np.load(path, allow_pickle=False) as file:
+        return Fingerprints(dict(file))
+
+
+def pack(
+    lab: str,
+    questions: list[dict[str, Any]],
+    exercises: dict[str, tuple[list[dict[str, Any]], dict[str, tuple[str, list]]]],
+) -> dict[str, np.ndarray]:
+    """The arrays of a probe file.
+
+    `exercises` maps a name to its cases and its mistakes; a mistake's name maps to its diagnosis
+    and its answers, one list of arrays per case.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    index: dict[str, Any] = {"lab": lab, "questions": questions, "exercises": {}}
+    for exercise, (cases, wrong) in exercises.items():
+        encoded = [_encode(case, f"{exercise}/probe{i}", arrays) for i, case in enumerate(cases)]
+        listed = []
+        for number, (diagnosis, answers) in enumerate(wrong.values()):
+            key = f"{exercise}/{number}"  # numbers, not names: the file need not tell them
+            for i, parts in enumerate(answers):
+                for j, part in enumerate(parts):
+                    arrays[f"{key}/{i}/{j}"] = part
+            parts = [len(a) for a in answers]
+            listed.append({"key": key, "diagnosis": diagnosis, "parts": parts})
+        index["exercises"][exercise] = {"cases": encoded, "mistakes": listed}
+    arrays["index"] = np.array(json.dumps(index, ensure_ascii=False))
+    return arrays
+
+
+def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, Tensor):
+        arrays[key] = value.numpy()
+        return {"$tensor": key}
+    if isinstance(value, dict):
+        return {k: _encode(v, f"{key}/{k}", arrays) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(v, f"{key}/{i}", arrays) for i, v in enumerate(value)]
+    return value

@@ -1,0 +1,425 @@
+"""Check a learner's function and say in one sentence what is wrong.
+
+A test cell of a lab opens `with check.question("attention_visible", attention) as f:` and calls
+`f`, the learner's function on copies of its arguments. The checks inside (`close`, `shape`,
+`equal`, `that`, `unchanged`, `gradient`, `raises`) raise `CheckFailed`, which Jupyter prints as one
+line. When one fails, the function is tried on the lab's fixed probe and the answer is compared with
+the stored answers of known wrong solutions (`glassbox.bank`); only a match with exactly one of them
+is named.
+
+Deliberately not here: right answers (nothing in this package holds one), points that count (the
+`autograder` decides) and anything that reads a clock.
+"""
+
+import hashlib
+import html
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassbox import bank
+
+__all__ = [
+    "CheckFailed", "catalogue", "close", "equal", "generator", "gradient", "mistakes", "question",
+    "raises", "shape", "start", "summary", "that", "unchanged",
+]  # fmt: skip
+
+
+class CheckFailed(AssertionError):
+    """A check did not hold. `str()` is the whole message; notebooks print it as one line.
+
+    `name` is the case that was tried, `seen` what came out, `why` the reason of the check.
+    """
+
+    def __init__(self, name: str, seen: str = "", why: str = "", mistake: str = "") -> None:
+        self.name, self.seen, self.why, self.mistake = name, seen, why, mistake
+        text = f"{name}: {seen}" if seen else name
+        text += f" — {why}" if why else ""
+        super().__init__(text + (f"\n  → {mistake}" if mistake else ""))
+
+    def _render_traceback_(self) -> list[str]:  # IPython's hook: one line instead of a traceback
+        return [f"✗ {self}"]
+
+
+class _Session:
+    """The lab at hand and the outcome of each of its questions so far."""
+
+    def __init__(self) -> None:
+        self.bank: bank.Fingerprints | None = None
+        self.question: str = ""
+        self.outcomes: dict[str, tuple[str, str]] = {}  # question -> (status, message)
+
+
+_session = _Session()
+
+
+def start(lab: str) -> None:
+    """Begin a lab: load its list of questions and its mistake bank, forget earlier outcomes.
+
+    Raises FileNotFoundError naming the labs that exist when `lab` is none of them.
+    """
+    _session.bank = bank.load(lab)
+    _session.outcomes = {}
+
+
+def grading() -> bool:
+    """Whether a grader runs this notebook (environment variable GLASSBOX_GRADING is set)."""
+    return bool(os.environ.get("GLASSBOX_GRADING"))
+
+
+# --- questions -------------------------------------------------------------------------------
+
+
+class question:
+    """A graded test cell: `with check.question("attention_visible", attention) as f:`.
+
+    Gives `f`, the function called on copies of its tensors. A stub that still raises
+    NotImplementedError is reported as "not attempted" and stops nothing. A failed check is
+    completed with the name of the mistake where exactly one known mistake fits.
+    """
+
+    def __init__(self, name: str, function: Callable | None = None) -> None:
+        self.name, self.function = name, function
+
+    def __enter__(self) -> Callable | None:
+        _session.question = self.name
+        return _on_copies(self.function) if self.function is not None else None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
+        _session.question = ""
+        if error is None:
+            self._record("pass")
+            print(f"✓ {self.name}{self._points()}")
+            return False
+        if isinstance(error, NotImplementedError) and not error.args:  # torch's own carry a text
+            self._record("not attempted")
+            if not grading():
+                _show_not_attempted(self.name)
+            return not grading()
+        if isinstance(error, CheckFailed):
+            self._fail(error)
+        self._record("error", f"{type(error).__name__}: {error}")
+        return False
+
+    def _fail(self, error: CheckFailed) -> None:
+        mistake = error.mistake or (self._diagnosis() or "")
+        seen = "" if grading() and self.name.endswith("_hidden") else error.seen
+        told = CheckFailed(error.name, seen, error.why, mistake)
+        self._record("fail", str(told))
+        raise told from None
+
+    def _diagnosis(self) -> str | None:
+        exercise = self.name.rsplit("_", 1)[0]
+        if self.function is None or _session.bank is None:
+            return None
+        return _session.bank.diagnose(exercise, self.function)
+
+    def _points(self) -> str:
+        points = _session.bank.points(self.name) if _session.bank else None
+        return f" ({points:g} points)" if points is not None else ""
+
+    def _record(self, status: str, message: str = "") -> None:
+        _session.outcomes[self.name] = (status, message)
+
+
+def _on_copies(function: Callable) -> Callable:
+    """The function on clones of its tensors, so that no call can spoil the next one's input."""
+    if isinstance(function, type):  # a class: its constructor takes no tensors in our labs
+        return function
+
+    def on_copies(*args: Any, **kwargs: Any) -> Any:
+        return function(*bank.clone(args), **bank.clone(kwargs))
+
+    return on_copies
+
+
+class _NotAttempted:
+    """Shown in place of an error. Its plain text "0" is the score that stock nbgrader reads."""
+
+    def __init__(self, name: str) -> None:
+        self.text = f"– {name}: not attempted yet (the stub still raises NotImplementedError)"
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        style = "color:var(--jp-content-font-color2, #5f6368)"
+        return {"text/plain": "0", "text/html": f'<span style="{style}">{self.text}</span>'}
+
+
+def _show_not_attempted(name: str) -> None:
+    # As a *result*, not as print: a test cell without an error and without a result would be
+    # given full marks by a plain `nbgrader autograde`.
+    sys.displayhook(_NotAttempted(name))
+
+
+# --- checks ----------------------------------------------------------------------------------
+
+
+def that(condition: object, message: str) -> None:
+    """Fail with `message` unless `condition` (a bool or a one-element tensor) holds."""
+    if not bool(condition):
+        raise CheckFailed(message)
+
+
+def equal(name: str, got: object, expected: object, *, why: str = "") -> None:
+    """Exact equality of plain values (numbers, strings, tuples, lists, None), types included."""
+    if type(got) is not type(expected) or got != expected:
+        raise CheckFailed(name, f"got {_plain(got)}, expected {_plain(expected)}", why)
+
+
+def shape(name: str, got: object, expected: Iterable[int], *, why: str = "") -> None:
+    """The shape of a tensor, e.g. `check.shape("weights", w, (B, H, T, S))`."""
+    _require_tensor(name, got, why)
+    if tuple(got.shape) != tuple(expected):
+        seen = f"got shape {_shape(got)}, expected {_shape(torch.empty(tuple(expected)))}"
+        raise CheckFailed(name, seen, why)
+
+
+def close(
+    name: str,
+    got: object,
+    expected: Tensor | float | bool | list,
+    *,
+    why: str = "",
+    rel: float = 1e-4,
+    scale: float | None = None,
+) -> None:
+    """`got` equals `expected` up to a tolerance relative to the size of what is expected.
+
+    An entry may be off by `rel` times itself plus a tenth of `rel` times `scale`; `scale` is the
+    largest expected magnitude unless given. Booleans and integers must be equal. Type, shape and
+    (where `expected` is a tensor) dtype and device come first; nothing is broadcast. NaN fails;
+    an infinity must stand where one is expected. An expected answer that is 0 everywhere needs
+    `scale`, the size of the numbers that should have cancelled (ValueError otherwise).
+    """
+    want = expected
+    if not isinstance(want, Tensor):
+        want = torch.tensor(expected, dtype=None if _exact(expected) else torch.float64)
+        if isinstance(got, int | float) and not isinstance(expected, list):
+            got = torch.tensor(got, dtype=want.dtype if not _exact(got) else None)
+    elif want.is_floating_point() and want.isnan().any():
+        raise ValueError(f"check.close({name!r}): the expected answer holds NaN.")
+    _require_tensor(name, got, why)
+    _compare_form(name, got, want, isinstance(expected, Tensor), why)
+    got, want = got.detach().cpu(), want.detach().cpu()
+    if not (got.is_floating_point() or got.is_complex()):
+        wrong = got != want
+        if wrong.any():
+            raise CheckFailed(name, _difference(got, want, wrong), why)
+        return
+    got64, want64 = got.double(), want.double()
+    if got64.isnan().any():
+        raise CheckFailed(name, _difference(got, want, got64.isnan()), why)
+    finite = want64.isfinite()
+    if scale is None:
+        scale = want64[finite].abs().max().item() if finite.any() else 1.0
+        if scale == 0.0 and finite.all() and want64.numel():
+            raise ValueError(f"check.close({name!r}): all zeros expected; give scale=.")
+    error = torch.where(finite, (got64 - want64).abs(), (got64 != want64).double() * torch.inf)
+    wrong = error > rel * (want64.abs().where(finite, 0.0) + 0.1 * scale)
+    if wrong.any():
+        raise CheckFailed(name, _difference(got, want, wrong), why)
+
+
+def unchanged(name: str, function: Callable, *args: object, why: str = "") -> None:
+    """Call `function(*args)` and fail if a tensor among the arguments was changed by the call."""
+    given = bank.clone(args)
+    function(*given)
+    for number, (before, after) in enumerate(zip(args, given, strict=True), start=1):
+        if isinstance(before, Tensor) and not torch.equal(before, after):
+            raise CheckFailed(name, f"argument {number} was changed by the call", why)
+
+
+def gradient(
+    name: str, function: Callable[..., Tensor], *inputs: Tensor, why: str = "", rel: float = 1e-3
+) -> None:
+    """Backpropagation through `function` agrees with finite differences, input by input.
+
+    `inputs` are float64 tensors. The output is projected on a fixed random direction; for each
+    input the derivative along three random directions is compared with the two-sided quotient.
+    A function that detaches, rounds or goes through numpy fails.
+    """
+    gen = torch.Generator().manual_seed(0)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    out = function(*leaves)
+    if not isinstance(out, Tensor) or not out.requires_grad:
+        raise CheckFailed(name, "the result carries no gradient", why)
+    weight = torch.randn(out.shape, generator=gen, dtype=out.dtype)
+    grads = torch.autograd.grad((out * weight).sum(), leaves, allow_unused=True)
+    for number, (x, grad) in enumerate(zip(inputs, grads, strict=True), start=1):
+        for _ in range(3):
+            step = torch.randn(x.shape, generator=gen, dtype=x.dtype)
+            moved = [
+                [*inputs[: number - 1], x + sign * 1e-6 * step, *inputs[number:]]
+                for sign in (1, -1)
+            ]
+            with torch.no_grad():
+                up, down = (float((function(*args) * weight).sum()) for args in moved)
+            slope = (up - down) / 2e-6
+            got = 0.0 if grad is None else float((grad * step).sum())
+            if not abs(got - slope) <= rel * (abs(slope) + float(weight.norm()) * 1e-2):
+                seen = f"the gradient of argument {number} gives {got:.4g} along a direction"
+                raise CheckFailed(name, f"{seen} in which the result changes by {slope:.4g}", why)
+
+
+def raises(name: str, kind: type[Exception], function: Callable, *args: Any, why: str = "") -> None:
+    """Calling `function(*args)` raises `kind`."""
+    try:
+        function(*args)
+    except NotImplementedError:
+        raise
+    except kind:
+        return
+    except Exception as error:
+        seen = f"raised {type(error).__name__}, expected {kind.__name__}"
+        raise CheckFailed(name, seen, why) from None
+    raise CheckFailed(name, f"nothing was raised, expected {kind.__name__}", why)
+
+
+def mistakes(key: str, function: Callable) -> None:
+    """Fail with the name of the mistake if `function` makes a known one; say nothing otherwise.
+
+    `key` is "lab01_attention.attention": the lab and the exercise.
+    """
+    lab, exercise = key.split(".")
+    found = bank.load(lab).diagnose(exercise, function)
+    if found:
+        raise CheckFailed(exercise, mistake=found)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """Seeded randomness for a test: fixed in a notebook, set by the grader while grading.
+
+    The seed depends on the question, on `seed` and on the environment variable GLASSBOX_SEED, so
+    that constants copied from a visible run are worth nothing in a graded one.
+    """
+    text = f"{os.environ.get('GLASSBOX_SEED', '')}/{_session.question}/{seed}"
+    digest = hashlib.sha256(text.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+class Table:
+    """A small table that shows as HTML in notebooks and the book, as aligned text elsewhere."""
+
+    def __init__(self, head: list[str], rows: list[list[str]], foot: str = "") -> None:
+        self.head, self.rows, self.foot = head, rows, foot
+
+    def __repr__(self) -> str:
+        lines = [self.head, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.head))]
+        text = ["  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip()
+                for x in lines]  # fmt: skip
+        return "\n".join([*text, self.foot] if self.foot else text)
+
+    def _repr_html_(self) -> str:
+        def row(cells: list[str], tag: str) -> str:
+            scope = ' scope="col"' if tag == "th" else ""
+            inner = "".join(
+                f'<{tag}{scope} style="text-align:left">{html.escape(c)}</{tag}>' for c in cells
+            )
+            return f"<tr>{inner}</tr>"
+
+        body = "".join(row(cells, "td") for cells in self.rows)
+        foot = f"<p>{html.escape(self.foot)}</p>" if self.foot else ""
+        return f"<table><thead>{row(self.head, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
+
+
+def summary() -> Table:
+    """What passes, what fails, what is not attempted, and the points so far.
+
+    Hidden checks run when the lab is graded; their points are listed apart.
+    """
+    if _session.bank is None:
+        raise RuntimeError("No lab has begun. Run the first cell (check.start) and try again.")
+    rows, so_far, visible, hidden = [], 0.0, 0.0, 0.0
+    for q in _session.bank.questions:
+        status, message = _session.outcomes.get(q["id"], ("not run", ""))
+        if q["kind"] == "visible":
+            visible += q["points"]
+            so_far += q["points"] if status == "pass" else 0.0
+            earned = f"{q['points'] if status == 'pass' else 0:g} / {q['points']:g}"
+            rows.append([q["exercise"], status, earned, message.split("\n")[0]])
+        else:
+            hidden += q["points"]
+    foot = f"{so_far:g} of {visible:g} points so far; {hidden:g} more are decided when it is graded."
+    return Table(["exercise", "status", "points", "message"], rows, foot)
+
+
+def catalogue(lab: str) -> Table:
+    """The common mistakes of a lab, exercise by exercise, in the words that its checks use."""
+    rows = [[exercise, text] for exercise, text in bank.load(lab).diagnoses()]
+    return Table(["function", "what the check says"], rows)
+
+
+# --- wording ---------------------------------------------------------------------------------
+
+
+def _require_tensor(name: str, got: object, why: str) -> None:
+    if not isinstance(got, Tensor):
+        hint = "; is a return missing?" if got is None else ""
+        raise CheckFailed(name, f"got {_plain(got)}, expected a tensor{hint}", why)
+
+
+def _compare_form(name: str, got: Tensor, want: Tensor, strict: bool, why: str) -> None:
+    if got.shape != want.shape:
+        raise CheckFailed(name, f"got shape {_shape(got)}, expected {_shape(want)}", why)
+    same_kind = got.is_floating_point() == want.is_floating_point() and (
+        (got.dtype == torch.bool) == (want.dtype == torch.bool)
+    )
+    if (strict and got.dtype != want.dtype) or not same_kind:
+        wanted = str(want.dtype).removeprefix("torch.") if strict else _kind(want)
+        seen = f"got dtype {str(got.dtype).removeprefix('torch.')}, expected {wanted}"
+        raise CheckFailed(name, seen, why)
+    if strict and got.device != want.device:
+        raise CheckFailed(name, f"got a tensor on {got.device}, expected {want.device}", why)
+
+
+def _kind(x: Tensor) -> str:
+    if x.dtype == torch.bool:
+        return "bool"
+    return "floating point" if x.is_floating_point() else "integers"
+
+
+def _exact(value: object) -> bool:
+    """Whether a number or nested list holds only booleans, or only integers."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, bool)
+
+
+def _difference(got: Tensor, want: Tensor, wrong: Tensor) -> str:
+    """Both answers if they are short, else the first place where they differ, and how many do."""
+    if want.numel() <= 6:
+        return f"got {_values(got)}, expected {_values(want)}"
+    place = wrong.nonzero()[0].tolist()
+    count = f"{int(wrong.sum())} of {want.numel()} values differ"
+    at = tuple(place)
+    return f"got {_number(got[at])} at {place}, expected {_number(want[at])} ({count})"
+
+
+def _values(x: Tensor) -> str:
+    if x.dim() == 0:
+        return _number(x)
+    return "[" + ", ".join(_values(row) for row in x) + "]"
+
+
+def _number(x: Tensor) -> str:
+    value = x.item()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _shape(x: Tensor) -> str:
+    return "(" + ", ".join(map(str, x.shape)) + ("," if x.dim() == 1 else "") + ")"
+
+
+def _plain(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{type(value).__name__} {text[:60]}…"
