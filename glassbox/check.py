@@ -197,17 +197,15 @@ def close(
     an infinity must stand where one is expected. An expected answer that is 0 everywhere needs
     `scale`, the size of the numbers that should have cancelled (ValueError otherwise).
     """
-    want = expected
-    if not isinstance(want, Tensor):
-        want = torch.tensor(expected, dtype=None if _exact(expected) else torch.float64)
-        if isinstance(got, int | float) and not isinstance(expected, list):
-            got = torch.tensor(got, dtype=want.dtype if not _exact(got) else None)
-    elif want.is_floating_point() and want.isnan().any():
+    want = expected if isinstance(expected, Tensor) else _as_tensor(expected)
+    if want.is_floating_point() and want.isnan().any():
         raise ValueError(f"check.close({name!r}): the expected answer holds NaN.")
+    if isinstance(got, bool | int | float) and not isinstance(expected, list | Tensor):
+        got = _as_tensor(got)
     _require_tensor(name, got, why)
     _compare_form(name, got, want, isinstance(expected, Tensor), why)
     got, want = got.detach().cpu(), want.detach().cpu()
-    if not (got.is_floating_point() or got.is_complex()):
+    if isinstance(expected, Tensor) and not got.is_floating_point():
         wrong = got != want
         if wrong.any():
             raise CheckFailed(name, _difference(got, want, wrong), why)
@@ -371,28 +369,28 @@ def _require_tensor(name: str, got: object, why: str) -> None:
 def _compare_form(name: str, got: Tensor, want: Tensor, strict: bool, why: str) -> None:
     if got.shape != want.shape:
         raise CheckFailed(name, f"got shape {_shape(got)}, expected {_shape(want)}", why)
-    same_kind = got.is_floating_point() == want.is_floating_point() and (
-        (got.dtype == torch.bool) == (want.dtype == torch.bool)
-    )
-    if (strict and got.dtype != want.dtype) or not same_kind:
-        wanted = str(want.dtype).removeprefix("torch.") if strict else _kind(want)
-        seen = f"got dtype {str(got.dtype).removeprefix('torch.')}, expected {wanted}"
-        raise CheckFailed(name, seen, why)
+    differs = got.dtype != want.dtype if strict else _is_bool(got) != _is_bool(want)
+    if differs:
+        wanted = _dtype(want) if strict or _is_bool(want) else "numbers"
+        raise CheckFailed(name, f"got dtype {_dtype(got)}, expected {wanted}", why)
     if strict and got.device != want.device:
         raise CheckFailed(name, f"got a tensor on {got.device}, expected {want.device}", why)
 
 
-def _kind(x: Tensor) -> str:
-    if x.dtype == torch.bool:
-        return "bool"
-    return "floating point" if x.is_floating_point() else "integers"
+def _is_bool(x: Tensor) -> bool:
+    return x.dtype == torch.bool
 
 
-def _exact(value: object) -> bool:
-    """Whether a number or nested list holds only booleans, or only integers."""
-    while isinstance(value, list) and value:
-        value = value[0]
-    return isinstance(value, bool)
+def _dtype(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
+
+
+def _as_tensor(value: bool | float | list) -> Tensor:
+    """A number or nested list as float64, truth values as bool."""
+    first = value
+    while isinstance(first, list) and first:
+        first = first[0]
+    return torch.tensor(value, dtype=torch.bool if isinstance(first, bool) else torch.float64)
 
 
 def _difference(got: Tensor, want: Tensor, wrong: Tensor) -> str:
