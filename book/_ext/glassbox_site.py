@@ -2,7 +2,7 @@
 
 `setup` turns on sphinx-tippy if `book/assets.py` has put its two scripts into the vendor folder;
 a machine without node builds the same site without hover tips. The page handlers drop scripts that
-break in the browser, and `name_toggles` gives the navigation's arrows a name for screen readers.
+break in the browser, and `repair_html` mends what screen readers need.
 It adds no directive, fetches nothing, and is not called `site` because Python's own `site` is
 always imported first.
 """
@@ -20,8 +20,21 @@ LOGGER = logging.getLogger(__name__)
 STATIC = Path(__file__).resolve().parents[1] / "_static"
 TIP_SCRIPTS = ["vendor/tippy/popper.min.js", "vendor/tippy/tippy-bundle.umd.min.js"]
 
-# In the sidebar: a link, then the arrow that opens its sub-pages. The arrow has no text.
-TOGGLE = re.compile(r'(<a class="reference internal" href="[^"]*">\s*)([^<]+?)(\s*</a><details[^>]*>)<summary>')
+# What the theme leaves out for screen readers, as (pattern, replacement) on the built HTML.
+REPAIRS = [
+    # the arrow that opens a page's sub-pages in the sidebar has no text
+    (
+        r'(<a class="(?:current )?reference internal" href="[^"]*">\s*)([^<]+?)'
+        r"(\s*</a><details[^>]*>)<summary>",
+        r'\1\2\3<summary aria-label="Pages of \2">',
+    ),
+    # a label must contain the words that are seen, and there are none for hidden icons
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (r'(search-button-field[^>]*?) title="Search" aria-label="Search"', r"\1"),
+    (r'(<i class="theme-switch[^>]*?) title="[^"]*"', r'\1 aria-hidden="true"'),
+    # a list needs list items; doc-biblioentry is deprecated
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+]
 
 
 def configure_tips(app: Sphinx, config: Config) -> None:
@@ -30,9 +43,8 @@ def configure_tips(app: Sphinx, config: Config) -> None:
     config.tippy_enable_mathjax = True
     config.tippy_enable_wikitips = False
     config.tippy_enable_doitips = False
-    config.tippy_props = {"maxWidth": 420, "theme": "glassbox"}
-    # Links that lead to a whole page or section need no preview: their text names the place.
-    config.tippy_skip_anchor_classes = ("headerlink", "sd-stretched-link", "reference-skip")
+    config.tippy_props = {"maxWidth": 420, "theme": "glassbox", "interactive": True}
+    config.tippy_anchor_parent_selector = "article.bd-article"  # not in the sidebar
 
 
 def remove_old_tips(
@@ -44,10 +56,10 @@ def remove_old_tips(
         old.unlink()
 
 
-def mend_page(
+def drop_thebe(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
 ) -> None:
-    """Drop thebe's scripts (emitted twice, a syntax error) and load MathJax beside a quiz."""
+    """Drop the scripts of thebe, which we do not use: emitted twice, they are a syntax error."""
     context["script_files"] = [
         script
         for script in context.get("script_files", [])
@@ -63,15 +75,16 @@ def load_mathjax_for_quiz(
         app.env.get_domain("math").data["has_equations"][pagename] = True
 
 
-def name_toggles(app: Sphinx, exception: Exception | None) -> None:
-    """Give every navigation arrow an `aria-label`, in all built pages."""
+def repair_html(app: Sphinx, exception: Exception | None) -> None:
+    """Apply the repairs to all built pages; doing it twice changes nothing."""
     if exception or app.builder.format != "html":
         return
     for path in Path(app.outdir).rglob("*.html"):
-        html = path.read_text(encoding="utf-8")
-        named = TOGGLE.sub(r'\1\2\3<summary aria-label="Pages of \2">', html)
-        if named != html:
-            path.write_text(named, encoding="utf-8")
+        html = mended = path.read_text(encoding="utf-8")
+        for pattern, replacement in REPAIRS:
+            mended = re.sub(pattern, replacement, mended)
+        if mended != html:
+            path.write_text(mended, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -82,10 +95,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("quiz.js", loading_method="defer")
     if all((STATIC / script).is_file() for script in TIP_SCRIPTS):
         app.setup_extension("sphinx_tippy")
-        app.add_js_file("tips.js", loading_method="defer")
+        app.add_js_file("tips.js", loading_method="defer", priority=800)
         app.connect("config-inited", configure_tips, priority=100)
         app.connect("html-page-context", remove_old_tips, priority=440)
     app.connect("html-page-context", load_mathjax_for_quiz, priority=450)
-    app.connect("html-page-context", mend_page, priority=900)
-    app.connect("build-finished", name_toggles)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", repair_html)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
