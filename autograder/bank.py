@@ -17,11 +17,16 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
+
+import numpy as np
 
 from autograder.course import Course, CourseError
 from autograder.lab import Lab, cut
 from glassbox import bank as fingerprints
+
+Answer = list[np.ndarray]
 
 
 def call(*args: object, **kwargs: object) -> dict[str, Any]:
@@ -84,7 +89,9 @@ class Bank:
     ) -> Callable[[Callable], Callable]:
         def keep(make: Callable) -> Callable:
             if any(v.name == make.__name__ for v in self[exercise].wrong + self[exercise].right):
-                raise CourseError(f"{self.lab}: {exercise} has two versions called {make.__name__}.")
+                raise CourseError(
+                    f"{self.lab}: {exercise} has two versions called {make.__name__}."
+                )
             versions.append(Version(make.__name__, make, text))
             return make
 
@@ -122,17 +129,35 @@ def pack_fingerprints(lab: Lab, bank: Bank) -> dict[str, Any]:
         {"id": q.id, "exercise": q.exercise, "kind": q.kind, "points": q.points}
         for q in lab.questions
     ]
-    exercises = {
-        exercise: (
-            bank[exercise].cases,
-            {
-                v.name: (v.diagnosis, [fingerprints.answer(v.make, c) for c in bank[exercise].cases])
-                for v in bank[exercise].wrong
-            },
-        )
-        for exercise in lab.exercises
-    }
+    exercises = {e: (bank[e].cases, _answers(bank[e])) for e in lab.exercises}
     return fingerprints.pack(lab.name, questions, exercises)
+
+
+def _answers(entry: Entry) -> dict[str, tuple[str, list[Answer], list[int]]]:
+    """The diagnosis, the answers and the telling cases of each mistake of an exercise."""
+    right = [fingerprints.answer(entry.right[0].make, c) for c in entry.cases]
+    wrong = {v.name: [fingerprints.answer(v.make, c) for c in entry.cases] for v in entry.wrong}
+    words = {v.name: v.diagnosis for v in entry.wrong}
+    return {
+        name: (words[name], answers, _telling(answers, [right] + [
+            other for n, other in wrong.items() if words[n] != words[name]]))
+        for name, answers in wrong.items()
+    }  # fmt: skip
+
+
+def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
+    """The fewest cases, the first among them, on which these answers differ from all others.
+
+    "Differ" means by ten times the tolerance with which they are recognised. If no set of cases
+    does it, all of them: then the mistake shares its answers with another and is never named.
+    """
+    every = range(len(answers))
+    sets = [(0, *more) for n in every for more in combinations(every[1:], n)]
+    differ = [
+        {i for i in every if not fingerprints.same(answers[i], o[i], 10 * fingerprints.TOLERANCE)}
+        for o in others
+    ]
+    return list(next((s for s in sets if all(d & set(s) for d in differ)), every))
 
 
 def solution_lines(lab: Lab) -> set[str]:

@@ -55,7 +55,10 @@ def _release(course: Course, lab: Lab) -> Path:
     api = NbGraderAPI(config=config, log=logger)
     result = api.generate_assignment(lab.name, force=True)
     if not result["success"]:
-        raise CourseError(f"nbgrader could not release {lab.name}:\n{result.get('error', '')}{result.get('log', '')}")
+        raise CourseError(
+            f"nbgrader could not release {lab.name}:\n"
+            f"{result.get('error', '')}{result.get('log', '')}"
+        )
     found = leaks(lab, release)
     if found:
         raise CourseError("The release would show answers; nothing was written:\n" +

@@ -94,8 +94,10 @@ def _expand(lab: Lab, cell: NotebookNode, where: str) -> None:
     if not short:
         for block, form in BLOCKS.items():
             if f"BEGIN {block}" in cell.source:
-                raise CourseError(f'{where}: a {block} block in a cell that is no {form} cell; '
-                                  f'add nbgrader={{"{form}": "NAME"}} to its cell line.')  # fmt: skip
+                raise CourseError(
+                    f"{where}: a {block} block in a cell that is no {form} cell; "
+                    f'write nbgrader={{"{form}": "NAME"}} on its cell line.'
+                )
         return
     form = next((f for f in FORMS if f in short), None)
     if form is None or set(short) - {form, "points"}:
@@ -211,5 +213,3 @@ def namespace(lab: Lab) -> dict[str, Any]:
         if cell.cell_type == "code" and not tests and "demo" not in cell.metadata.get("tags", []):
             exec(compile(cell.source, f"{lab.name}:{cell['id']}", "exec"), space)
     return space
-
-

@@ -1,10 +1,12 @@
 """Recognise known mistakes by their answers on a fixed probe.
 
-`probes/labNN_slug.npz` holds, for each exercise, the probe (arguments) and the answers that known
-wrong solutions give to it: numbers, no code and no right answer. `Fingerprints.diagnose` calls the
-learner's function on the probe and names a mistake only if its answers are those of that mistake
-and of no other. The file is written by the teacher's `autograder build` with `pack`; arrays only,
-so that reading it can run nothing (no pickle).
+`probes/labNN_slug.npz` holds, for each exercise, a probe (a list of calls) and the answers that
+known wrong solutions give to it: numbers, no code and no right answer. `Fingerprints.diagnose`
+makes the calls with the learner's function and names a mistake only if the answers are those of
+that mistake and of no other. A mistake is compared on the calls that tell it apart, the first one
+always among them, so that a second, unrelated slip does not hide it. The teacher's
+`autograder build` writes the file with `pack`; it holds arrays only, so that reading it can run
+nothing (no pickle).
 """
 
 import json
@@ -104,7 +106,11 @@ class Fingerprints:
                 yield exercise, text
 
     def diagnose(self, exercise: str, function: Callable) -> str | None:
-        """The mistake that `function` makes, or None if none or more than one fits."""
+        """The mistake that `function` makes, or None if none fits or two fit equally early.
+
+        A function may make two mistakes; probes go from plain calls to special ones, and the
+        mistake that shows first is told first.
+        """
         entry = self._index["exercises"].get(exercise)
         if entry is None:
             return None
@@ -112,15 +118,13 @@ class Fingerprints:
             answers = [answer(function, case) for case in self.cases(exercise)]
         except NotImplementedError:
             return None
-        fits = {
-            m["diagnosis"]
+        fits = [
+            (max(i for i, _ in m["telling"]), m["diagnosis"])
             for m in entry["mistakes"]
-            if all(
-                same(got, self._stored(m["key"], i, n))
-                for i, (got, n) in enumerate(zip(answers, m["parts"], strict=True))
-            )
-        }
-        return fits.pop() if len(fits) == 1 else None
+            if all(same(answers[i], self._stored(m["key"], i, n)) for i, n in m["telling"])
+        ]
+        first = {text for case, text in fits if case == min(fits)[0]}
+        return first.pop() if len(first) == 1 else None
 
     def _stored(self, key: str, case: int, parts: int) -> list[np.ndarray]:
         return [self._arrays[f"{key}/{case}/{part}"] for part in range(parts)]
@@ -148,25 +152,25 @@ def load(lab: str) -> Fingerprints:
 def pack(
     lab: str,
     questions: list[dict[str, Any]],
-    exercises: dict[str, tuple[list[dict[str, Any]], dict[str, tuple[str, list]]]],
+    exercises: dict[str, tuple[list[dict[str, Any]], dict[str, tuple[str, list, list[int]]]]],
 ) -> dict[str, np.ndarray]:
     """The arrays of a probe file.
 
-    `exercises` maps a name to its cases and its mistakes; a mistake's name maps to its diagnosis
-    and its answers, one list of arrays per case.
+    `exercises` maps a name to its cases and its mistakes; a mistake's name maps to its diagnosis,
+    its answers (one list of arrays per case) and the numbers of the cases that tell it apart.
     """
     arrays: dict[str, np.ndarray] = {}
     index: dict[str, Any] = {"lab": lab, "questions": questions, "exercises": {}}
     for exercise, (cases, wrong) in exercises.items():
         encoded = [_encode(case, f"{exercise}/probe{i}", arrays) for i, case in enumerate(cases)]
         listed = []
-        for number, (diagnosis, answers) in enumerate(wrong.values()):
+        for number, (diagnosis, answers, telling) in enumerate(wrong.values()):
             key = f"{exercise}/{number}"  # numbers, not names: the file need not tell them
-            for i, parts in enumerate(answers):
-                for j, part in enumerate(parts):
+            for i in telling:
+                for j, part in enumerate(answers[i]):
                     arrays[f"{key}/{i}/{j}"] = part
-            parts = [len(a) for a in answers]
-            listed.append({"key": key, "diagnosis": diagnosis, "parts": parts})
+            told = [(i, len(answers[i])) for i in telling]
+            listed.append({"key": key, "diagnosis": diagnosis, "telling": told})
         index["exercises"][exercise] = {"cases": encoded, "mistakes": listed}
     arrays["index"] = np.array(json.dumps(index, ensure_ascii=False))
     return arrays

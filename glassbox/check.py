@@ -132,6 +132,7 @@ def _on_copies(function: Callable) -> Callable:
         return function
 
     def on_copies(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # an error in the function is shown without this frame
         return function(*bank.clone(args), **bank.clone(kwargs))
 
     return on_copies
@@ -205,23 +206,22 @@ def close(
     _require_tensor(name, got, why)
     _compare_form(name, got, want, isinstance(expected, Tensor), why)
     got, want = got.detach().cpu(), want.detach().cpu()
-    if isinstance(expected, Tensor) and not got.is_floating_point():
-        wrong = got != want
-        if wrong.any():
-            raise CheckFailed(name, _difference(got, want, wrong), why)
-        return
-    got64, want64 = got.double(), want.double()
-    if got64.isnan().any():
-        raise CheckFailed(name, _difference(got, want, got64.isnan()), why)
-    finite = want64.isfinite()
-    if scale is None:
-        scale = want64[finite].abs().max().item() if finite.any() else 1.0
-        if scale == 0.0 and finite.all() and want64.numel():
-            raise ValueError(f"check.close({name!r}): all zeros expected; give scale=.")
-    error = torch.where(finite, (got64 - want64).abs(), (got64 != want64).double() * torch.inf)
-    wrong = error > rel * (want64.abs().where(finite, 0.0) + 0.1 * scale)
+    wrong = _wrong(name, got, want, rel, scale) if want.is_floating_point() else got != want
     if wrong.any():
         raise CheckFailed(name, _difference(got, want, wrong), why)
+
+
+def _wrong(name: str, got: Tensor, want: Tensor, rel: float, scale: float | None) -> Tensor:
+    """Where two float tensors of one shape differ by more than the tolerance of `close`."""
+    got, want = got.double(), want.double()
+    finite = want.isfinite()
+    if scale is None:
+        scale = want[finite].abs().max().item() if finite.any() else 1.0
+        if scale == 0.0:
+            raise ValueError(f"check.close({name!r}): all zeros expected; give scale=.")
+    # <= is False for NaN, so that a NaN is never within the tolerance
+    near = (got - want).abs() <= rel * (want.abs() + 0.1 * scale)
+    return ~torch.where(finite, near, got == want)
 
 
 def unchanged(name: str, function: Callable, *args: object, why: str = "") -> None:
@@ -347,7 +347,9 @@ def summary() -> Table:
             rows.append([q["exercise"], status, earned, message.split("\n")[0]])
         else:
             hidden += q["points"]
-    foot = f"{so_far:g} of {visible:g} points so far; {hidden:g} more are decided when it is graded."
+    foot = (
+        f"{so_far:g} of {visible:g} points so far; {hidden:g} more are decided when it is graded."
+    )
     return Table(["exercise", "status", "points", "message"], rows, foot)
 
 

@@ -36,7 +36,8 @@ class Scale:
     def announce(self, task: str, n_bytes: float) -> None:
         """Print what `task` will need before it runs; raise MemoryError if it cannot fit."""
         has, needs = self.memory / GB, n_bytes / GB
-        print(f"{task}: needs about {needs:.2f} GB of the {has:.1f} GB on {self.hardware}.")
+        about = f"{needs:.1f} GB" if needs >= 1 else f"{1e3 * needs:.3g} MB"
+        print(f"{task}: needs about {about} of the {has:.0f} GB on {self.hardware}.")
         if n_bytes > 0.9 * self.memory:
             raise MemoryError(
                 f"{task} would not fit. Choose a smaller scale: set GLASSBOX_SCALE=S before "

@@ -464,7 +464,7 @@ with check.question("MultiHeadAttention_hidden", MultiHeadAttention) as f:
     layer = f(12, 4, 2)
     layer(x, context).square().sum().backward()
     idle = [n for n, p in layer.named_parameters()
-            if p.grad is None or (p.grad == 0).all() and n != "k_proj.bias"]
+            if p.grad is None or ((p.grad == 0).all() and n != "k_proj.bias")]
     check.that(not idle, f"no gradient reaches {', '.join(idle)}.")
 ### END HIDDEN TESTS
 
@@ -474,7 +474,8 @@ with check.question("MultiHeadAttention_hidden", MultiHeadAttention) as f:
 # Attention does not see order. The transformer of 2017 adds a vector to every token that depends on
 # its position: sines and cosines of slower and slower frequency.
 #
-# $$\mathrm{PE}(p, 2i) = \sin\frac{p}{b^{2i/C}}, \qquad \mathrm{PE}(p, 2i+1) = \cos\frac{p}{b^{2i/C}}$$
+# $$\mathrm{PE}(p, 2i) = \sin\frac{p}{b^{2i/C}}, \quad
+# \mathrm{PE}(p, 2i+1) = \cos\frac{p}{b^{2i/C}}$$
 #
 # <details><summary>Hint 1</summary>
 #
@@ -543,7 +544,8 @@ with check.question("sinusoidal_positions_hidden", sinusoidal_positions) as f:
 #
 # Pair `i` at position `p` turns by the angle $p \cdot b^{-2i/D}$:
 #
-# $$\begin{pmatrix} a' \\ c' \end{pmatrix} = \begin{pmatrix} \cos & -\sin \\ \sin & \cos \end{pmatrix}
+# $$\begin{pmatrix} a' \\ c' \end{pmatrix} =
+# \begin{pmatrix} \cos & -\sin \\ \sin & \cos \end{pmatrix}
 # \begin{pmatrix} a \\ c \end{pmatrix}$$
 #
 # Two layouts are in use. `"half"` (Llama in transformers) pairs column `i` with column `i + D/2`;
@@ -761,7 +763,8 @@ with check.question("layer_norm_hidden", layer_norm) as f:
         C = shape[-1]
         w, b = torch.randn(2, C, generator=gen, dtype=torch.float64)
         x = torch.randn(shape, generator=gen, dtype=torch.float64) * 3 + 2
-        check.close(f"shape {shape}, eps {eps:g}", f(x, w, b, eps), F.layer_norm(x, (C,), w, b, eps))
+        want = F.layer_norm(x, (C,), w, b, eps)
+        check.close(f"shape {shape}, eps {eps:g}", f(x, w, b, eps), want)
         faint = x * 1e-4
         check.close(f"shape {shape}, eps {eps:g}, near zero", f(faint, w, b, eps),
                     F.layer_norm(faint, (C,), w, b, eps), why="here eps decides.")
@@ -885,7 +888,8 @@ def feed_forward(
 with check.question("feed_forward_visible", feed_forward) as f:
     x, w_in, b_in = torch.tensor([[1.0]]), torch.tensor([[2.0, -1.0]]), torch.tensor([-1.0, -1.0])
     w_out, b_out = torch.tensor([[1.0], [10.0]]), torch.tensor([0.5])  # inner values 1 and -2
-    check.close("relu", f(x, w_in, b_in, w_out, b_out, "relu"), [[1.5]], why="1 · 1 + 0 · 10 + 0.5.")
+    check.close("relu", f(x, w_in, b_in, w_out, b_out, "relu"), [[1.5]],
+                why="1 · 1 + 0 · 10 + 0.5.")
     check.close("gelu", f(x, w_in, b_in, w_out, b_out), [[0.8863]], rel=1e-3,
                 why="gelu(1) + 10 · gelu(-2) + 0.5 = 0.8413 - 0.4550 + 0.5.")
     check.raises("activation 'tanh'", ValueError, f, x, w_in, b_in, w_out, b_out, "tanh")
@@ -980,8 +984,8 @@ check.summary()
 # A network operations centre wants a model that reads router logs of 4,000 lines, about 60,000
 # tokens, and names the line where a fault began. It was trained on logs of at most 8,000 tokens.
 # The team argues for **learned** position vectors, because "the model then finds the best positions
-# by itself". In about 120 words: what happens at token 8,001, which of the methods in this lab would
-# you use instead, and what would you measure before you trust it?
+# by itself". In about 120 words: what happens at token 8,001, which of the methods in this lab
+# would you use instead, and what would you measure before you trust it?
 
 # %% [markdown] nbgrader={"manual": "reflection", "points": 5}
 # ### BEGIN SOLUTION
@@ -1006,21 +1010,36 @@ check.summary()
 # %% tags=["demo"]
 import time
 
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from tqdm.auto import tqdm
 
 
+class Allocated(TorchDispatchMode):
+    """Sums the bytes of the results of all torch operations inside a `with` block."""
+
+    n_bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        old = {t.untyped_storage().data_ptr() for t in tree_leaves(args) if isinstance(t, Tensor)}
+        for t in tree_leaves(result):
+            if isinstance(t, Tensor) and t.untyped_storage().data_ptr() not in old:  # not a view
+                self.n_bytes += t.untyped_storage().nbytes()
+        return result
+
+
 def measure(function, *inputs) -> tuple[float, float]:
-    """Median seconds of five calls, and bytes allocated by one call."""
+    """Median seconds of five calls, and the bytes that one call allocates (GPU: its peak)."""
     if scale.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         function(*inputs)
         n_bytes = torch.cuda.max_memory_allocated() - before
     else:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        with Allocated() as seen:
             function(*inputs)
-        n_bytes = sum(max(e.self_cpu_memory_usage, 0) for e in record.key_averages())
+        n_bytes = seen.n_bytes
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
