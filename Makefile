@@ -1,0 +1,80 @@
+# Glass Box. `make help` lists the commands; README.md explains them.
+# Everything runs in .venv; all targets can be repeated and interrupted.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+PORT ?= 8080
+# one thread per process (notebooks side by side slow each other down otherwise), no model hub
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export OMP_NUM_THREADS := 1
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help course test system labs book grade-sample serve lab student clean
+
+help:
+	@echo "make course    set everything up, build labs and book, grade the sample class"
+	@echo "make test      lint, unit tests, audit of the labs, book and browser tests"
+	@echo "make serve     book and formgrader on this machine's loopback address"
+	@echo "make lab       JupyterLab in labs/"
+	@echo "make student   a zip to hand out: labs, glassbox, the built book; no solutions"
+	@echo "make labs      rebuild labs/ from solutions/ (commit the result)"
+	@echo "make book      rebuild the book into _build/html"
+	@echo "make system    chromium, node, bubblewrap (Debian and Ubuntu)"
+	@echo "make clean     remove what was built; keeps .venv, classroom/ and the execution cache"
+
+course: system $(VENV)/.ready
+	@$(MAKE) --no-print-directory labs book grade-sample
+	@echo
+	@echo "The course is ready."
+	@echo "  book       _build/html/index.html"
+	@echo "  labs       labs/"
+	@echo "  feedback   classroom/feedback/"
+	@echo "  gradebook  classroom/gradebook.db   (marks: classroom/results/results.csv)"
+	@echo "Next: make serve, make lab, or open _build/html/index.html in a browser."
+
+test: system $(VENV)/.ready
+	ruff check .
+	ruff format --check .
+	python -m autograder build --check
+	python -m autograder audit
+	@$(MAKE) --no-print-directory book
+	python -m pytest tests -n 2
+
+system:
+	@bash setup/system.sh
+
+$(VENV)/.ready: requirements.txt constraints.txt package-lock.json pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash setup/environment.sh
+
+labs: $(VENV)/.ready
+	python -m autograder build
+
+book: $(VENV)/.ready
+	python book/assets.py
+	jupyter-book build . -n -W --keep-going -q
+
+grade-sample: $(VENV)/.ready
+	python -m autograder sample
+	python -m autograder grade
+	python -m autograder feedback
+	python -m autograder export --format csv
+
+serve: $(VENV)/.ready
+	@python -m autograder serve --port $(PORT)
+
+lab: $(VENV)/.ready
+	jupyter lab --notebook-dir=labs
+
+student: $(VENV)/.ready
+	@$(MAKE) --no-print-directory labs book
+	python -m autograder handout
+
+clean:
+	rm -rf _build build *.egg-info .pytest_cache .ruff_cache
