@@ -16,7 +16,8 @@ const TYPES = {
 
 export const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu"],
+  // No name but the loopback's resolves, so what leaves the site fails (and is seen as a request).
+  args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
 });
 
 // The pages that a source file made; search and index are the theme's.
@@ -42,7 +43,10 @@ export function serve() {
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream" });
+    response.writeHead(200, {
+      "content-type": TYPES[extname(path)] ?? "application/octet-stream",
+      "cache-control": "max-age=600",
+    });
     createReadStream(path).pipe(response);
   });
   return new Promise((done) => server.listen(0, "127.0.0.1", () => {
