@@ -142,8 +142,12 @@ def read(path: Path) -> NotebookNode:
     except Malformed:
         raise
     except Exception as error:  # a hostile file may raise whatever the parsers happen to raise
-        reason = "it is empty" if path.stat().st_size == 0 else type(error).__name__
-        raise Malformed(f"The file cannot be read as a notebook ({reason}).") from None
+        reason = f" ({type(error).__name__})"
+        if isinstance(error, json.JSONDecodeError):
+            reason = ": it is not complete JSON. Save it again, then hand it in again"
+        if path.stat().st_size == 0:
+            reason = ": it is empty"
+        raise Malformed(f"The file cannot be read as a notebook{reason}.") from None
     if len(cells) > MAX_CELLS:
         raise Malformed(f"The notebook has {len(cells)} cells; at most {MAX_CELLS} are read.")
     notebook.cells = cells
@@ -224,9 +228,7 @@ def _claim(released: dict[str, NotebookNode], cells: list[NotebookNode],
     """Which of the student's cells (by position) stands for which of ours (by id)."""
     claims: dict[str, int] = {}
     by_text = {_fold(c.source): key for key, c in released.items() if c.source.strip()}
-    by_name = {name: key for key, c in released.items() if role_of(c) == "answer"
-               for name in _names(c.source)}  # fmt: skip
-    graded = {grade_id_of(c): key for key, c in released.items() if grade_id_of(c)}
+    graded, by_name = _index(released)
     ways = [
         ("", lambda cell: [graded.get(_grade_id(cell))]),
         ("by its cell id", lambda cell: [_cell_id(cell)]),
@@ -234,13 +236,16 @@ def _claim(released: dict[str, NotebookNode], cells: list[NotebookNode],
         ("by the function it defines", lambda cell: [by_name.get(n) for n in _names(cell.source)]),
     ]
     for how, keys in ways:
+        found = []
         for i, cell in enumerate(cells):
             free = i not in claims.values() and len(cell.source) <= MAX_CELL
             key = next((k for k in keys(cell) if k in released and k not in claims), None)
             if free and key is not None and not (how and graded.get(_grade_id(cell))):
                 claims[key] = i
-                if how and grade_id_of(released[key]):
-                    findings.append(f"{key}: recognised {how}")
+                found += [key] if how and grade_id_of(released[key]) else []
+        if found:
+            some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
+            findings.append(f"recognised {how}: {some}")
     _claim_written(released, cells, claims, findings)
     return claims
 
@@ -267,7 +272,7 @@ def _extras(released: dict[str, NotebookNode], cells: list[NotebookNode], claims
     """The student's own cells, each listed under the known cell that precedes it."""
     extras: dict[str | None, list[Cell]] = defaultdict(list)
     known = {i: key for key, i in claims.items()}
-    graded = {grade_id_of(c): key for key, c in released.items() if grade_id_of(c)}
+    graded, by_name = _index(released)
     anchor = None
     for i, cell in enumerate(cells):
         if i in known:
@@ -279,11 +284,20 @@ def _extras(released: dict[str, NotebookNode], cells: list[NotebookNode], claims
         elif len(cell.source) > MAX_CELL:
             findings.append(f"cell {i + 1} holds {len(cell.source)} characters; it is left out")
         elif cell.source.strip():
-            if copied:
-                findings.append(f"{copied}: stands twice; the first is the answer")
+            again = copied or next((by_name[n] for n in _names(cell.source) if n in by_name), None)
+            if again:
+                findings.append(f"{again}: stands twice; the first is the answer")
             extras[anchor].append(Cell("extra", f"extra{i + 1}", _kind(cell), cell.source,
                                        cell.source))  # fmt: skip
     return extras
+
+
+def _index(released: dict[str, NotebookNode]) -> tuple[dict[str, str], dict[str, str]]:
+    """Ids of our cells by grade id, and of the answers by the names that they define."""
+    graded = {grade_id_of(c): key for key, c in released.items() if grade_id_of(c)}
+    by_name = {name: key for key, c in released.items() if role_of(c) == "answer"
+               for name in _names(c.source)}  # fmt: skip
+    return graded, by_name
 
 
 def _kind(cell: NotebookNode) -> str:

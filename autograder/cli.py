@@ -1,0 +1,140 @@
+"""The command `autograder`: one verb for each thing a teacher does.
+
+This module reads arguments, calls the module that does the work and prints what came of it. A
+CourseError becomes one line and exit code 2; exit code 1 says that something was found: a lab that
+differs, a test that lets a mistake pass, a submission that could not be graded.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from autograder.course import Course, CourseError, find_course
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; give the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.do(find_course(), args)
+    except CourseError as error:
+        print(f"autograder: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nautograder: stopped; what is done is kept, run it again to go on.",
+              file=sys.stderr)  # fmt: skip
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="autograder", description="Build labs, grade a class.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, do: Callable[[Course, argparse.Namespace], int], text: str,
+             labs: bool = True) -> argparse.ArgumentParser:  # fmt: skip
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.set_defaults(do=do)
+        if labs:
+            sub.add_argument("labs", nargs="*", metavar="LAB", help="e.g. lab01; default: all")
+        return sub
+
+    sub = verb("build", _build, "build the released labs from their sources")
+    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if labs differ")
+    sub = verb("grade", _grade, "grade submissions into the gradebook and classroom/results")
+    sub.add_argument("--submissions", type=Path, metavar="DIR", help="DIR/STUDENT/LAB/LAB.ipynb; "
+                     "default: classroom/submitted")  # fmt: skip
+    sub.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
+    sub.add_argument("--student", metavar="NAME", help="grade this student only")
+    sub.add_argument("--force", action="store_true", help="grade again what has a result")
+    sub = verb("feedback", _feedback, "write a page per student and lab to classroom/feedback")
+    sub.add_argument("--student", metavar="NAME", help="this student only")
+    sub = verb("export", _export, "write the marks to classroom/results/marks.csv")
+    sub.add_argument("--format", default="csv", choices=["csv", "canvas", "moodle"])
+    sub = verb("audit", _audit, "try the tests of labs against known right and wrong answers")
+    sub.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    verb("doctor", _doctor, "say what this machine can do and what is missing", labs=False)
+    sub = verb("serve", _serve, "open formgrader, for marks given by hand", labs=False)
+    sub.add_argument("--port", type=int, default=8888)
+    sub = verb("sample", _sample, "write the files of a small made-up class into DIR", labs=False)
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("labs", nargs="*", metavar="LAB")
+    return parser
+
+
+def _build(course: Course, args: argparse.Namespace) -> int:
+    from autograder.build import build
+
+    changed = build(course, course.pick(args.labs), args.check)
+    for path in changed:
+        print(("differs: " if args.check else "written: ") + path)
+    print(f"{len(changed)} files {'differ' if args.check else 'written'}.")
+    return int(args.check and bool(changed))
+
+
+def _grade(course: Course, args: argparse.Namespace) -> int:
+    from autograder.grade import grade, overview
+
+    if args.workers is not None and args.workers < 1:
+        raise CourseError("--workers must be at least 1.")
+    names = course.pick(args.labs)
+    done = grade(course, names, args.submissions, args.workers, args.student, args.force)
+    _print_table(overview(course, names))
+    print(f"\n{done.graded} graded now, {done.kept} had their result. Marks: {done.table}")
+    if done.waiting:
+        print(f"{done.waiting} written answers wait for you; type: autograder serve")
+    for name in done.ungraded:
+        print(f"UNGRADED {name}: a fault of the grader, not a mark of 0; see the notes in "
+              f"{course.classroom / 'results'} and run grade again.", file=sys.stderr)  # fmt: skip
+    return int(bool(done.ungraded))
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _feedback(course: Course, args: argparse.Namespace) -> int:
+    from autograder.feedback import feedback
+
+    written = feedback(course, course.pick(args.labs), args.student)
+    print(f"{len(written)} pages in {course.classroom / 'feedback'}.")
+    return 0
+
+
+def _export(course: Course, args: argparse.Namespace) -> int:
+    from autograder.export import export
+
+    print(f"Marks: {export(course, course.pick(args.labs), args.format)}")
+    return 0
+
+
+def _audit(course: Course, args: argparse.Namespace) -> int:
+    from autograder import audit
+
+    return audit.main(course, course.pick(args.labs), args.json)
+
+
+def _doctor(course: Course, args: argparse.Namespace) -> int:
+    from autograder.doctor import doctor
+
+    findings = doctor(course)
+    for finding in findings:
+        print(finding)
+    return int(any(f.needed and not f.ok for f in findings))
+
+
+def _serve(course: Course, args: argparse.Namespace) -> int:
+    from autograder.serve import serve
+
+    serve(course, args.port)
+
+
+def _sample(course: Course, args: argparse.Namespace) -> int:
+    from autograder.sample import write_class
+
+    for lab in course.pick(args.labs):
+        students = write_class(course, lab, args.folder)
+        print(f"{lab}: {len(students)} students in {args.folder}: {', '.join(students)}")
+    return 0

@@ -1,0 +1,147 @@
+"""Grade a class: submissions to worker processes, results to the ledger, progress to the terminal.
+
+Workers read, merge and run; this process alone writes. Each result is recorded as it arrives, so a
+run may be stopped or killed at any moment and begun again. How a submission is run is the
+business of `runner`, where marks go that of `ledger`.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from autograder import intake, runner
+from autograder.course import Course
+from autograder.intake import Merged, Submission
+from autograder.lab import Lab, read_lab
+from autograder.ledger import Ledger, job_key, lab_key
+from autograder.runner import Result
+
+Job = tuple[Submission, str]  # and its key
+Done = tuple[Job, Merged | None, Result | None]
+
+_labs: dict[str, tuple[Lab, NotebookNode]] = {}  # in a worker: lab and release by name
+
+
+@dataclass
+class Summary:
+    """What a run of `grade` did."""
+
+    graded: int = 0
+    kept: int = 0  # had a result already
+    ungraded: list[str] = field(default_factory=list)
+    waiting: int = 0  # written answers
+    table: Path | None = None
+
+
+def grade(course: Course, names: list[str], folder: Path | None = None, workers: int | None = None,
+          student: str | None = None, force: bool = False) -> Summary:  # fmt: skip
+    """Grade every submission of these labs that has no result yet; `force` grades all again."""
+    labs = {}
+    for name in names:
+        lab = read_lab(course, name)
+        labs[name] = (lab, intake.read_release(course, lab))
+    found = intake.find(folder or course.classroom / "submitted", names, student)
+    summary = Summary()
+    with Ledger(course) as ledger:
+        ours = {}
+        for name in sorted({s.lab for s in found}):
+            ledger.prepare(labs[name][0])
+            ours[name] = lab_key(labs[name][0])
+        jobs = [(s, job_key(ours[s.lab], s)) for s in found]
+        if not force:
+            todo = [(s, key) for s, key in jobs if not ledger.done(s, key)]
+            summary.kept, jobs = len(jobs) - len(todo), todo
+        try:
+            _run_all(labs, jobs, workers or os.cpu_count() or 1, ledger, summary)
+        finally:
+            summary.table = ledger.write_table()
+        summary.waiting = sum(ledger.waiting(labs[name][0]) for name in ours)
+    return summary
+
+
+def _run_all(labs: dict, jobs: list[Job], workers: int, ledger: Ledger,
+             summary: Summary) -> None:  # fmt: skip
+    """Run jobs in a pool and record what comes back; one retry for those that a pool lost."""
+    with tqdm(total=len(jobs), unit="submission", desc="grading", disable=not jobs) as bar:
+        for last in (False, True):
+            lost = []
+            for (submission, key), merged, result in _pool(labs, jobs, workers):
+                if result is None and not last:
+                    lost.append((submission, key))
+                    continue
+                merged = merged or Merged(submission.student, submission.lab)
+                result = result or runner.ungraded(labs[submission.lab][0], submission.student)
+                ledger.record(*labs[submission.lab], submission, merged, result, key)
+                summary.graded += 1
+                if result.ungraded:
+                    summary.ungraded.append(f"{result.student}/{result.lab}")
+                bar.update()
+            jobs, workers = lost, 1
+            if not lost:
+                return
+
+
+def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: skip
+    """Yield (job, merged, result) as they are done; (job, None, None) where a worker died."""
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (labs, os.getpid()))
+    try:
+        futures: dict[Future, Job] = {pool.submit(_job, j[0]): j for j in jobs}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], *future.result()
+            except BrokenProcessPool:
+                yield futures[future], None, None
+        pool.shutdown()
+    except BaseException:  # Ctrl-C too: what is running is thrown away, what is recorded stays
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+
+
+def _begin(labs: dict[str, tuple[Lab, NotebookNode]], parent: int) -> None:
+    """In a new worker: remember the labs, and end when the parent has gone."""
+    _labs.update(labs)
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _job(submission: Submission) -> tuple[Merged, Result]:
+    lab, release = _labs[submission.lab]
+    merged = intake.take(lab, release, submission)
+    return merged, runner.run(lab, merged)
+
+
+def overview(course: Course, names: list[str]) -> list[list[str]]:
+    """Rows of the table that `grade` prints: student, lab, points, statuses, findings."""
+    rows = [["student", "lab", "points", "questions", "notes"]]
+    with Ledger(course) as ledger:
+        for stored in ledger.stored(names):
+            questions = stored.get("questions", [])
+            points, most = (sum(q[k] for q in questions) for k in ("points", "max_points"))
+            counts = Counter(q["status"] for q in questions)
+            statuses = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+            score = "-" if stored.get("ungraded") else f"{points:g}/{most:g}"
+            findings = stored.get("findings", [])
+            notes = findings[0] + (f" (+{len(findings) - 1})" if findings[1:] else "") \
+                if findings else ""  # fmt: skip
+            rows.append([stored["student"], stored["lab"], score, statuses, notes])
+    return rows
