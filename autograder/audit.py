@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autograder.bank import Version, read_bank
+from autograder.bank import Entry, Version, pack_fingerprints, read_bank
 from autograder.course import Course, CourseError
 from autograder.lab import Lab, namespace, read_lab
 from glassbox import bank as fingerprints
@@ -96,18 +96,29 @@ def _audit_exercise(course: Course, name: str, exercise: str) -> Exercise:
     bank = read_bank(course, lab)
     with contextlib.redirect_stdout(io.StringIO()):
         space = namespace(lab)
+    known = fingerprints.Fingerprints(pack_fingerprints(lab, bank))
     result = Exercise(exercise, lab.max_points(exercise))
     entry = bank[exercise]
     result.equivalent = entry.equivalent
     result.diagnoses = {v.name: v.diagnosis for v in entry.wrong}
     solution = Version("the solution", space[exercise])
-    result.right = [_judge(lab, space, exercise, v) for v in (solution, *entry.right)]
-    result.wrong = [_judge(lab, space, exercise, v) for v in entry.wrong]
-    result.mutants = [_judge(lab, space, exercise, v) for v in _mutants(lab, space, exercise)]
+
+    def judge(version: Version) -> Verdict:
+        return _judge(lab, known, space, exercise, version)
+
+    result.right = [judge(v) for v in (solution, *entry.right)]
+    result.wrong = [judge(v) for v in entry.wrong]
+    result.mutants = [judge(v) for v in _mutants(lab, entry, space, exercise)]
     return result
 
 
-def _judge(lab: Lab, space: dict[str, Any], exercise: str, version: Version) -> Verdict:
+def _judge(
+    lab: Lab,
+    known: fingerprints.Fingerprints,
+    space: dict[str, Any],
+    exercise: str,
+    version: Version,
+) -> Verdict:
     """Run the exercise's test cells on a version, with each seed until one rejects it."""
     verdict = Verdict(version.name)
     for seed in SEEDS:
@@ -117,7 +128,7 @@ def _judge(lab: Lab, space: dict[str, Any], exercise: str, version: Version) -> 
                 message = _run(lab.cell(q.id).source, {**space, exercise: version.make})
                 setattr(verdict, q.kind, message)
     with _deadline():
-        verdict.named = check.bank.load(lab.name).diagnose(exercise, version.make)
+        verdict.named = known.diagnose(exercise, version.make)
     return verdict
 
 
@@ -151,12 +162,11 @@ def _deadline() -> Iterator[None]:
 # --- generic mutants -------------------------------------------------------------------------
 
 
-def _mutants(lab: Lab, space: dict[str, Any], exercise: str) -> Iterator[Version]:
+def _mutants(lab: Lab, entry: Entry, space: dict[str, Any], exercise: str) -> Iterator[Version]:
     solution = space[exercise]
     for name, change in (("returns 0", _zeros), ("returns NaN", _nans), ("returns 1", _ones)):
         yield Version(name, _wrapped(solution, lambda got, _, change=change: change(got)))
-    cases = fingerprints.load(lab.name).cases(exercise)
-    if any(isinstance(a, Tensor) for case in cases for a in case["args"]):
+    if any(isinstance(a, Tensor) for case in entry.cases for a in case["args"]):
         yield Version("returns its input", _wrapped(solution, _input_returned))
     for name, tree in _changed_trees(lab.cell(exercise).source):
         changed = dict(space)

@@ -149,7 +149,7 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
     """The fewest cases, the first among them, on which these answers differ from all others.
 
     "Differ" means by ten times the tolerance with which they are recognised. If no set of cases
-    does it, all of them: then the mistake shares its answers with another and is never named.
+    does it, none: then the mistake is never named.
     """
     every = range(len(answers))
     sets = [(0, *more) for n in every for more in combinations(every[1:], n)]
@@ -157,7 +157,7 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
         {i for i in every if not fingerprints.same(answers[i], o[i], 10 * fingerprints.TOLERANCE)}
         for o in others
     ]
-    return list(next((s for s in sets if all(d & set(s) for d in differ)), every))
+    return list(next((s for s in sets if all(d & set(s) for d in differ)), ()))
 
 
 def solution_lines(lab: Lab) -> set[str]:

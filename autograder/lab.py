@@ -163,7 +163,7 @@ def _check_exercises(lab: Lab) -> None:
         if hidden != (q.kind == "hidden"):
             raise CourseError(f"{where} must {'not ' * (q.kind != 'hidden')}hold a HIDDEN TESTS "
                               "block: its name says so.")  # fmt: skip
-        if hidden and not lab.cell(q.id).source.lstrip().startswith("#"):
+        if hidden and not cut(lab.cell(q.id).source, "HIDDEN TESTS")[0].lstrip().startswith("#"):
             raise CourseError(f"{where}: begin with a comment that stays visible and says what "
                               "kind of input is tried.")  # fmt: skip
 

@@ -121,7 +121,8 @@ class Fingerprints:
         fits = [
             (max(i for i, _ in m["telling"]), m["diagnosis"])
             for m in entry["mistakes"]
-            if all(same(answers[i], self._stored(m["key"], i, n)) for i, n in m["telling"])
+            if m["telling"]
+            and all(same(answers[i], self._stored(m["key"], i, n)) for i, n in m["telling"])
         ]
         first = {text for case, text in fits if case == min(fits)[0]}
         return first.pop() if len(first) == 1 else None

@@ -240,7 +240,7 @@ def gradient(
 
     `inputs` are float64 tensors. The output is projected on a fixed random direction; for each
     input the derivative along three random directions is compared with the two-sided quotient.
-    A function that detaches, rounds or goes through numpy fails.
+    A function that detaches or goes through numpy fails.
     """
     gen = torch.Generator().manual_seed(0)
     leaves = [x.clone().requires_grad_() for x in inputs]
@@ -337,19 +337,21 @@ def summary() -> Table:
     """
     if _session.bank is None:
         raise RuntimeError("No lab has begun. Run the first cell (check.start) and try again.")
-    rows, so_far, visible, hidden = [], 0.0, 0.0, 0.0
+    rows, so_far = [], 0.0
+    points = {"visible": 0.0, "hidden": 0.0, "manual": 0.0}
     for q in _session.bank.questions:
-        status, message = _session.outcomes.get(q["id"], ("not run", ""))
+        points[q["kind"]] += q["points"]
         if q["kind"] == "visible":
-            visible += q["points"]
-            so_far += q["points"] if status == "pass" else 0.0
-            earned = f"{q['points'] if status == 'pass' else 0:g} / {q['points']:g}"
-            rows.append([q["exercise"], status, earned, message.split("\n")[0]])
-        else:
-            hidden += q["points"]
+            status, message = _session.outcomes.get(q["id"], ("not run", ""))
+            earned = q["points"] if status == "pass" else 0.0
+            so_far += earned
+            of = f"{earned:g} / {q['points']:g}"
+            rows.append([q["exercise"], status, of, message.split("\n")[0]])
     foot = (
-        f"{so_far:g} of {visible:g} points so far; {hidden:g} more are decided when it is graded."
+        f"{so_far:g} of {points['visible']:g} points so far. "
+        f"Hidden checks decide {points['hidden']:g} more when the lab is graded."
     )
+    foot += f" {points['manual']:g} are given by hand." if points["manual"] else ""
     return Table(["exercise", "status", "points", "message"], rows, foot)
 
 

@@ -1,0 +1,96 @@
+"""Every lab as its learner meets it. The labs are found, not listed."""
+
+import re
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from autograder.course import Course
+from autograder.lab import cut, read_lab
+
+COURSE = Course(Path(__file__).parents[1])
+LABS = COURSE.all_labs()
+
+
+@pytest.fixture(params=LABS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """Run all cells on one thread, as Jupyter's "Run all" does; an error ends the run."""
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+def outputs(notebook: nbformat.NotebookNode) -> str:
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            found += output.get("traceback", [])
+            found.append(output.get("text", ""))
+            found.append(output.get("data", {}).get("text/html", ""))
+    return "\n".join(found)
+
+
+def test_the_untouched_lab_runs_to_its_end(name: str, tmp_path: Path) -> None:
+    notebook = nbformat.read(COURSE.release(name), 4)
+    for cell in notebook.cells:
+        # VS Code and Colab stop at the first error whatever the tag says
+        cell.metadata.get("tags", []).count("raises-exception") and cell.metadata.pop("tags")
+    text = outputs(run(notebook, tmp_path))
+    for q in read_lab(COURSE, name).questions:
+        if q.kind == "visible":
+            assert f"{q.id}: not attempted yet" in text
+    assert not [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
+
+
+def test_the_solution_runs_in_a_minute_and_passes(name: str, tmp_path: Path) -> None:
+    lab = read_lab(COURSE, name)
+    before = getrusage(RUSAGE_CHILDREN)
+    text = outputs(run(lab.notebook, tmp_path))
+    after = getrusage(RUSAGE_CHILDREN)
+    # processor time of the kernel, not wall-clock: what else the machine does must not matter
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime <= 60
+    for q in lab.questions:
+        if q.kind != "manual":
+            assert f"✓ {q.id}" in text
+
+
+def test_points_are_100_and_split_three_to_two(name: str) -> None:
+    lab = read_lab(COURSE, name)
+    assert sum(q.points for q in lab.questions) == 100
+    for exercise in lab.exercises:
+        points = {q.kind: q.points for q in lab.questions if q.exercise == exercise}
+        assert points["visible"] * 2 == points["hidden"] * 3
+
+
+def test_every_exercise_has_points_minutes_and_three_hints(name: str) -> None:
+    lab = read_lab(COURSE, name)
+    cells = lab.notebook.cells
+    minutes = 0
+    for number, cell in enumerate(cells):
+        if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code":
+            heading = cells[number - 1].source
+            match = re.search(r"^## \d+\. .+ \(\d+ points, (\d+) min\)$", heading, re.MULTILINE)
+            assert match, f"no heading with points and minutes above {cell['id']}"
+            minutes += int(match[1])
+            assert re.findall(r"<summary>Hint (\d)</summary>", heading) == ["1", "2", "3"]
+            _, blank = cut(cell.source, "SOLUTION")
+            assert len(blank.splitlines()) <= 12, f"the blank of {cell['id']} is long"
+    assert 20 <= minutes <= 240
+
+
+def test_tests_are_seeded_and_speak(name: str) -> None:
+    lab = read_lab(COURSE, name)
+    for q in lab.questions:
+        if q.kind != "manual":
+            source = lab.cell(q.id).source
+            for call in re.findall(r"torch\.(?:randn?|randint|randperm)\([^\n]*", source):
+                assert "generator=" in call or "manual_seed" in source, f"{q.id}: unseeded {call}"
+            assert "assert " not in source, f"{q.id}: use check"
+            assert "allclose" not in source, f"{q.id}: use check.close"
+            assert "time." not in source, f"{q.id} reads a clock"
