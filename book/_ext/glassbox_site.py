@@ -43,7 +43,12 @@ def configure_tips(app: Sphinx, config: Config) -> None:
     config.tippy_enable_mathjax = True
     config.tippy_enable_wikitips = False
     config.tippy_enable_doitips = False
-    config.tippy_props = {"maxWidth": 420, "theme": "glassbox", "interactive": True}
+    config.tippy_props = {
+        "maxWidth": 420,
+        "theme": "glassbox",
+        "interactive": True,
+        "placement": "bottom-start",
+    }
     config.tippy_anchor_parent_selector = "article.bd-article"  # not in the sidebar
 
 

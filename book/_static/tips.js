@@ -4,7 +4,7 @@
 // window.onload, so this file listens instead.
 const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 tippy.setDefaultProps({
-  appendTo: () => document.body,                    // else a table or a margin note cuts the tip off
+  appendTo: () => document.body,                    // else a table cuts the tip off
   aria: { content: "describedby", expanded: false },
   duration: still ? 0 : [150, 100],
   onCreate({ popper }) {                            // a glossary entry arrives without its list
@@ -18,7 +18,13 @@ tippy.setDefaultProps({
 });
 window.addEventListener("load", () => {
   for (const link of document.querySelectorAll("article a.reference.internal[title]")) {
-    tippy(link, { content: link.title, interactive: true, maxWidth: 420, theme: "glassbox" });
+    tippy(link, {
+      content: link.title,
+      interactive: true,
+      maxWidth: 420,
+      placement: "bottom-start",
+      theme: "glassbox",
+    });
     link.removeAttribute("title");                  // else the browser shows a second tip
   }
 });

@@ -17,7 +17,10 @@ const TYPES = {
 export const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   // No name but the loopback's resolves, so what leaves the site fails (and is seen as a request).
-  args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+  args: [
+    "--no-sandbox", "--disable-gpu",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+  ],
 });
 
 // The pages that a source file made; search and index are the theme's.

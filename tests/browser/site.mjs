@@ -1,5 +1,5 @@
-// Drives every page of the built site as a reader would and prints one JSON object: for each page the
-// list of what is wrong, by kind. An empty list means that the page was tried and is well.
+// Drives every page of the built site as a reader would and prints one JSON object: for each page
+// the list of what is wrong, by kind. An empty list means that the page was tried and is well.
 //
 // Over http: outside requests, console errors, axe in light and dark and with a tip open, sideways
 // scroll on a phone, every quiz option, tips by keyboard, the print view. From file://: outside
@@ -14,7 +14,9 @@ const PHONE = { width: 375, height: 800 };
 const DESK = { width: 1300, height: 900 };
 
 const browser = await launch();
-const http = await browser.newContext({ viewport: DESK, colorScheme: "light", reducedMotion: "reduce" });
+const http = await browser.newContext({
+  viewport: DESK, colorScheme: "light", reducedMotion: "reduce",
+});
 const files = await browser.newContext({ viewport: DESK });
 const { base, stop } = await serve();
 const report = {};
@@ -41,16 +43,20 @@ async function ready(page) {
 
 async function axe(page, where, found, part = "html") {
   const { violations } = await page.evaluate(
-    ([part, values]) => window.axe.run(part, { runOnly: { type: "tag", values }, resultTypes: ["violations"] }),
+    ([part, values]) => window.axe.run(part, {
+      runOnly: { type: "tag", values }, resultTypes: ["violations"],
+    }),
     [part, RULES],
   );
   for (const { id, nodes } of violations) {
-    found.axe.push(`${where}: ${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
+    const places = nodes.slice(0, 3).map((node) => node.html.slice(0, 160));
+    found.axe.push(`${where}: ${id}: ${places.join(" | ")}`);
   }
 }
 
 // The words of an explanation, without its formulas (MathJax replaces those on the page).
-const words = (text) => text.replaceAll(/<[^>]*>/g, " ").split("$")[0].replaceAll(/\s+/g, " ").trim();
+const plain = (text) => text.replaceAll(/\s+/g, " ").trim();
+const words = (text) => plain(text.replaceAll(/<[^>]*>/g, " ").split("$")[0]);
 
 async function quiz(page, found) {
   for (const question of await page.locator(".Quiz").all()) {
@@ -60,7 +66,7 @@ async function quiz(page, found) {
       const expected = words((await option.getAttribute("data-feedback")) ?? "");
       await option.locator("input").focus();
       await page.keyboard.press("Space");
-      const shown = (await question.locator(".Feedback").innerText()).replaceAll(/\s+/g, " ");
+      const shown = plain(await question.locator(".Feedback").innerText());
       if (!expected || !shown.includes(expected)) {
         found.quiz.push(`${await option.innerText()}: expected "${expected}", shown "${shown}"`);
       }
@@ -114,7 +120,8 @@ async function overHttp(path, found) {
   if (found.has_tips) await tips(page, found);
   await quiz(page, found);
   await page.emulateMedia({ colorScheme: "dark" });
-  await page.waitForFunction(() => document.documentElement.dataset.theme === "dark", null, { timeout: 3000 })
+  const isDark = () => document.documentElement.dataset.theme === "dark";
+  await page.waitForFunction(isDark, null, { timeout: 3000 })
     .catch(() => found.axe.push("dark: the page stays light"));
   await page.waitForTimeout(300);   // colours fade over
   await axe(page, "dark", found);
