@@ -14,8 +14,10 @@ Deliberately not here: right answers (nothing in this package holds one), points
 import hashlib
 import html
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -305,7 +307,10 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 class Table:
-    """A small table that shows as HTML in notebooks and the book, as aligned text elsewhere."""
+    """A small table: HTML in notebooks and the book, aligned text elsewhere.
+
+    Rows that begin with the same cell stand under it as a group. `like this` is set as code.
+    """
 
     def __init__(self, head: list[str], rows: list[list[str]], foot: str = "") -> None:
         self.head, self.rows, self.foot = head, rows, foot
@@ -318,16 +323,24 @@ class Table:
         return "\n".join([*text, self.foot] if self.foot else text)
 
     def _repr_html_(self) -> str:
-        def row(cells: list[str], tag: str) -> str:
-            scope = ' scope="col"' if tag == "th" else ""
-            inner = "".join(
-                f'<{tag}{scope} style="text-align:left">{html.escape(c)}</{tag}>' for c in cells
-            )
-            return f"<tr>{inner}</tr>"
+        head = "".join(f'<th scope="col" {_LEFT}>{_marked(c)}</th>' for c in self.head)
+        body = ""
+        for first, group in groupby(self.rows, key=lambda row: row[0]):
+            rows = list(group)
+            name = f'<th scope="rowgroup" rowspan="{len(rows)}" {_LEFT}>{_marked(first)}</th>'
+            for row in rows:
+                cells = "".join(f"<td {_LEFT}>{_marked(c)}</td>" for c in row[1:])
+                body += f"<tr>{name}{cells}</tr>"
+                name = ""
+        foot = f"<p>{_marked(self.foot)}</p>" if self.foot else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
-        body = "".join(row(cells, "td") for cells in self.rows)
-        foot = f"<p>{html.escape(self.foot)}</p>" if self.foot else ""
-        return f"<table><thead>{row(self.head, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
+
+_LEFT = 'style="text-align:left; vertical-align:top"'
+
+
+def _marked(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def summary() -> Table:
@@ -357,7 +370,7 @@ def summary() -> Table:
 
 def catalogue(lab: str) -> Table:
     """The common mistakes of a lab, exercise by exercise, in the words that its checks use."""
-    rows = [[exercise, text] for exercise, text in bank.load(lab).diagnoses()]
+    rows = [[f"`{exercise}`", text] for exercise, text in bank.load(lab).diagnoses()]
     return Table(["function", "what the check says"], rows)
 
 

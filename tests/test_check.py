@@ -277,7 +277,7 @@ def test_generator_repeats_itself_and_depends_on_question_and_secret(
 
 def test_catalogue_lists_the_words_that_checks_use() -> None:
     rows = check.catalogue(LAB).rows
-    assert ["causal_mask", "Each token sees one token ahead of itself."] in rows
+    assert ["`causal_mask`", "Each token sees one token ahead of itself."] in rows
     assert len(rows) > 80
 
 

@@ -76,7 +76,8 @@ print(f"Scale {scale.name}, running on {scale.hardware}.")
 def causal_mask(n_queries: int, n_keys: int) -> Tensor:
     """Boolean mask that lets each query attend to itself and to everything before it.
 
-    -> (T, S) bool with T = n_queries <= S = n_keys. The queries are the last T of the S positions.
+    -> (T, S) bool with T = n_queries <= S = n_keys.
+    The queries are the last T of the S positions.
     The last row is all True: the last token sees everything.
     """
     ### BEGIN SOLUTION
@@ -88,9 +89,11 @@ def causal_mask(n_queries: int, n_keys: int) -> Tensor:
 # %% nbgrader={"test": "causal_mask_visible", "points": 3}
 with check.question("causal_mask_visible", causal_mask) as f:
     three = [[True, False, False], [True, True, False], [True, True, True]]
-    check.close("3 queries, 3 keys", f(3, 3), three, why="row t: itself and all before it.")
+    check.close("3 queries, 3 keys", f(3, 3), three,
+                why="row t: itself and all before it.")
     cached = [[True, True, True, False], [True, True, True, True]]
-    check.close("2 queries, 4 keys", f(2, 4), cached, why="the queries are the last two tokens.")
+    check.close("2 queries, 4 keys", f(2, 4), cached,
+                why="the queries are the last two tokens.")
 
 # %% nbgrader={"test": "causal_mask_hidden", "points": 2}
 # Hidden checks: a single query, one token, no row without a key, many sizes.
@@ -136,13 +139,16 @@ with check.question("causal_mask_hidden", causal_mask) as f:
 # </details>
 
 # %% nbgrader={"solution": "attention"}
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention output and attention weights.
 
     q (B, H, T, D), k and v (B, H, S, D) -> output (B, H, T, D), weights (B, H, T, S).
-    `mask` is boolean and broadcasts to (B, H, T, S); every query may attend to at least one key.
-    Without a mask each query attends to all keys.
-    float16 ends at 65,504: q·k may be larger where q·k / sqrt(D) is not, so scale q first.
+    `mask` is boolean and broadcasts to (B, H, T, S). Every query may attend to at
+    least one key. Without a mask each query attends to all keys.
+    float16 ends at 65,504, and q·k may be larger where q·k / sqrt(D) is not: scale q
+    before the product.
     If q is 0, every weight is 1/S.
     """
     ### BEGIN SOLUTION
@@ -277,8 +283,10 @@ with check.question("split_heads_visible", split_heads) as f:
     x = torch.tensor([[[0.0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]])  # 3 tokens, C = 4
     heads = f(x, 2)
     check.shape("2 heads", heads, (1, 2, 3, 2))
-    check.close("head 0", heads[0, 0], [[0, 1], [10, 11], [20, 21]], why="columns 0 and 1.")
-    check.close("head 1", heads[0, 1], [[2, 3], [12, 13], [22, 23]], why="columns 2 and 3.")
+    check.close("head 0", heads[0, 0], [[0, 1], [10, 11], [20, 21]],
+                why="columns 0 and 1.")
+    check.close("head 1", heads[0, 1], [[2, 3], [12, 13], [22, 23]],
+                why="columns 2 and 3.")
 
 # %% nbgrader={"test": "split_heads_hidden", "points": 2}
 # Hidden checks: one head, as many heads as columns, a batch, input that is not contiguous.
@@ -330,7 +338,8 @@ def merge_heads(x: Tensor) -> Tensor:
 # %% nbgrader={"test": "merge_heads_visible", "points": 3}
 with check.question("merge_heads_visible", merge_heads) as f:
     heads = torch.tensor([[[[0.0, 1], [10, 11], [20, 21]], [[2, 3], [12, 13], [22, 23]]]])
-    check.close("2 heads, 3 tokens", f(heads), [[[0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]],
+    check.close("2 heads, 3 tokens", f(heads),
+                [[[0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]],
                 why="each token gets its own columns back, in the order of the heads.")
 
 # %% nbgrader={"test": "merge_heads_hidden", "points": 2}
@@ -377,9 +386,10 @@ with check.question("merge_heads_hidden", merge_heads) as f:
 
 # %% nbgrader={"solution": "MultiHeadAttention"}
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention with H query heads and Hkv key and value heads (Hkv divides H).
+    """Multi-head attention with H query heads and Hkv key and value heads.
 
-    `n_kv_heads` None means Hkv = H. `bias` is for all four maps. The constructor is given.
+    Hkv divides H; `n_kv_heads` None means Hkv = H. `bias` is for all four maps.
+    The constructor is given; keep the names of the maps.
     """
 
     def __init__(
@@ -423,14 +433,16 @@ with check.question("MultiHeadAttention_visible", MultiHeadAttention) as f:
                 [[[1.0986, 0.0]]], why="all weight on the value (log 3, 0).")
     torch.manual_seed(0)
     ours, theirs = f(8, 4), nn.MultiheadAttention(8, 4, batch_first=True)
-    weights, biases = theirs.in_proj_weight.chunk(3), nn.init.normal_(theirs.in_proj_bias).chunk(3)
-    copied = {f"out_proj.{name}": value for name, value in theirs.out_proj.named_parameters()}
+    nn.init.normal_(theirs.in_proj_bias)
+    weights, biases = theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)
+    copied = {f"out_proj.{n}": value for n, value in theirs.out_proj.named_parameters()}
     for name, weight, bias in zip(("q_proj", "k_proj", "v_proj"), weights, biases):
         copied |= {f"{name}.weight": weight, f"{name}.bias": bias}
     ours.load_state_dict(copied)
     x, causal = torch.randn(2, 3, 8), torch.ones(3, 3, dtype=torch.bool).tril()
     check.close("self-attention as in torch", ours(x, mask=causal),
-                theirs(x, x, x, attn_mask=~causal)[0], why="same weights, same answer.")
+                theirs(x, x, x, attn_mask=~causal)[0],
+                why="same weights, same answer.")
 
 # %% nbgrader={"test": "MultiHeadAttention_hidden", "points": 6}
 # Hidden checks: fewer key heads, cross-attention, masks, order of tokens, every weight is used.
@@ -495,7 +507,7 @@ with check.question("MultiHeadAttention_hidden", MultiHeadAttention) as f:
 
 # %% nbgrader={"solution": "sinusoidal_positions"}
 def sinusoidal_positions(n_tokens: int, d_model: int, base: float = 10000.0) -> Tensor:
-    """Position vectors of the original transformer (Vaswani et al. 2017, section 3.5).
+    """Position vectors of the transformer (Vaswani et al. 2017, section 3.5).
 
     -> (T, C) float32 with C = d_model, an even number. Sine and cosine alternate:
     column 2i holds sin(p / base^(2i/C)), column 2i + 1 the cosine of the same angle.
@@ -512,7 +524,8 @@ def sinusoidal_positions(n_tokens: int, d_model: int, base: float = 10000.0) -> 
 with check.question("sinusoidal_positions_visible", sinusoidal_positions) as f:
     table = f(3, 4)
     check.shape("3 tokens, C = 4", table, (3, 4))
-    check.close("position 0", table[0], [0.0, 1.0, 0.0, 1.0], why="sin 0 = 0, cos 0 = 1.")
+    check.close("position 0", table[0], [0.0, 1.0, 0.0, 1.0],
+                why="sin 0 = 0, cos 0 = 1.")
     check.close("position 1", table[1], [0.8415, 0.5403, 0.0100, 1.0000], rel=1e-3,
                 why="angles 1 and 1/100, since 10000^(2/4) = 100.")
     check.close("position 2", table[2], [0.9093, -0.4161, 0.0200, 0.9998], rel=1e-3,
@@ -576,9 +589,10 @@ def apply_rope(
     """Rotate the pairs of each head by angles that grow with the position (RoPE).
 
     x (B, H, T, D) with even D, positions (T,) integers -> (B, H, T, D).
-    Pair i of a token at position p turns counter-clockwise by p · base^(-2i/D), i = 0 … D/2 - 1.
-    `layout` "half" pairs columns i and i + D/2, "interleaved" pairs 2i and 2i + 1; anything else
-    raises ValueError. Angles need float32 at least, whatever the dtype of x.
+    Pair i of a token at position p turns counter-clockwise by p · base^(-2i/D),
+    i = 0 … D/2 - 1. `layout` "half" pairs columns i and i + D/2, "interleaved" pairs
+    2i and 2i + 1; anything else raises ValueError.
+    Angles need float32 at least, whatever the dtype of x.
     A token at position 0 is not changed.
     """
     ### BEGIN SOLUTION
@@ -598,14 +612,19 @@ def apply_rope(
 with check.question("apply_rope_visible", apply_rope) as f:
     x = torch.tensor([1.0, 2.0, 0.0, 0.0]).expand(1, 1, 3, 4)  # three equal tokens, D = 4
     half = f(x, torch.tensor([0, 1, 2]))
-    check.close("position 0", half[0, 0, 0], [1.0, 2.0, 0.0, 0.0], why="an angle of 0.")
-    check.close("position 1, half", half[0, 0, 1], [0.5403, 1.9999, 0.8415, 0.0200], rel=1e-3,
+    check.close("position 0", half[0, 0, 0], [1.0, 2.0, 0.0, 0.0],
+                why="an angle of 0.")
+    check.close("position 1, half", half[0, 0, 1], [0.5403, 1.9999, 0.8415, 0.0200],
+                rel=1e-3,
                 why="columns 0 and 2 turn by 1 radian, columns 1 and 3 by 1/100.")
-    check.close("position 2, half", half[0, 0, 2], [-0.4161, 1.9996, 0.9093, 0.0400], rel=1e-3)
+    check.close("position 2, half", half[0, 0, 2], [-0.4161, 1.9996, 0.9093, 0.0400],
+                rel=1e-3)
     paired = f(x, torch.tensor([0, 1, 2]), layout="interleaved")
-    check.close("position 1, interleaved", paired[0, 0, 1], [-1.1426, 1.9221, 0.0, 0.0], rel=1e-3,
+    check.close("position 1, interleaved", paired[0, 0, 1],
+                [-1.1426, 1.9221, 0.0, 0.0], rel=1e-3,
                 why="columns 0 and 1 turn by 1 radian: (cos 1 - 2 sin 1, sin 1 + 2 cos 1).")
-    check.raises("layout 'halves'", ValueError, f, x, torch.tensor([0, 1, 2]), 10000.0, "halves")
+    check.raises("layout 'halves'", ValueError, f, x, torch.tensor([0, 1, 2]),
+                 10000.0, "halves")
 
 # %% nbgrader={"test": "apply_rope_hidden", "points": 6}
 # Hidden checks: random shapes and bases, distances, lengths, unsorted positions, float16, gradient.
@@ -661,11 +680,11 @@ with check.question("apply_rope_hidden", apply_rope) as f:
 
 # %% nbgrader={"solution": "alibi_bias"}
 def alibi_bias(n_heads: int, n_tokens: int) -> Tensor:
-    """Linear biases to be added to the attention scores (Press et al. 2022, section 3).
+    """Linear biases on the attention scores (Press et al. 2022, section 3).
 
-    -> (H, T, T) float32 with H = n_heads, a power of two. Entry [h, t, s] for s <= t is
-    -(t - s) · 2^(-8(h + 1)/H), h = 0 … H - 1. Entries for s > t do not matter: the causal mask
-    hides them. The diagonal is 0.
+    -> (H, T, T) float32 with H = n_heads, a power of two.
+    Entry [h, t, s] for s <= t is -(t - s) · 2^(-8(h + 1)/H), h = 0 … H - 1. Entries
+    for s > t do not matter: the causal mask hides them. The diagonal is 0.
     """
     ### BEGIN SOLUTION
     slope = 2.0 ** (-8 / n_heads * torch.arange(1, n_heads + 1))  # (H,)
@@ -680,7 +699,8 @@ with check.question("alibi_bias_visible", alibi_bias) as f:
     check.shape("2 heads, 3 tokens", bias, (2, 3, 3))
     check.close("head 0, token 2", bias[0, 2], [-2 / 16, -1 / 16, 0.0],
                 why="two steps back, one step back, itself; slope 2^(-8/2).")
-    check.close("head 1, token 2", bias[1, 2], [-2 / 256, -1 / 256, 0.0], why="slope 2^(-8).")
+    check.close("head 1, token 2", bias[1, 2], [-2 / 256, -1 / 256, 0.0],
+                why="slope 2^(-8).")
     check.close("head 0, token 1", bias[0, 1, :2], [-1 / 16, 0.0])
 
 # %% nbgrader={"test": "alibi_bias_hidden", "points": 2}
@@ -728,8 +748,9 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     """Layer norm over the last axis (Ba et al. 2016).
 
     x (..., C), weight and bias (C,) -> (..., C).
-    The variance is the mean squared deviation (divisor C); eps is added under the root.
-    Mean and variance are computed in float32 or better: in float16 a square overflows above 255.
+    The variance is the mean squared deviation (divisor C); eps is added under the
+    root. Mean and variance are computed in float32 or better: in float16 the square
+    of 256 is already infinite.
     With weight 1 and bias 0 every token has mean 0 and variance 1.
     """
     ### BEGIN SOLUTION
@@ -742,16 +763,20 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
 
 # %% nbgrader={"test": "layer_norm_visible", "points": 6}
 with check.question("layer_norm_visible", layer_norm) as f:
-    x = torch.tensor([[1.0, 3.0, 5.0, 7.0], [0.0, 0.0, 0.0, 4.0]])  # means 4 and 1, variances 5, 3
+    # means 4 and 1, variances 5 and 3
+    x = torch.tensor([[1.0, 3.0, 5.0, 7.0], [0.0, 0.0, 0.0, 4.0]])
     ones, zeros = torch.ones(4), torch.zeros(4)
-    check.close("token 0", f(x, ones, zeros)[0], [-1.3416, -0.4472, 0.4472, 1.3416], rel=1e-3,
-                why="(x - 4) / sqrt(5), the variance divides by C = 4.")
-    check.close("token 1", f(x, ones, zeros)[1], [-0.5774, -0.5774, -0.5774, 1.7320], rel=1e-3,
+    check.close("token 0", f(x, ones, zeros)[0], [-1.3416, -0.4472, 0.4472, 1.3416],
+                rel=1e-3, why="(x - 4) / sqrt(5), the variance divides by C = 4.")
+    check.close("token 1", f(x, ones, zeros)[1], [-0.5774, -0.5774, -0.5774, 1.7320],
+                rel=1e-3,
                 why="(x - 1) / sqrt(3): each token has its own mean and variance.")
-    check.close("weight and bias", f(x, 2 * ones, ones)[0], [-1.6833, 0.1056, 1.8944, 3.6833],
-                rel=1e-3, why="twice the above, plus 1.")
+    check.close("weight and bias", f(x, 2 * ones, ones)[0],
+                [-1.6833, 0.1056, 1.8944, 3.6833], rel=1e-3,
+                why="twice the above, plus 1.")
     tiny = torch.tensor([[1e-3, -1e-3]])  # variance 1e-6, smaller than eps
-    check.close("tiny token", f(tiny, ones[:2], zeros[:2]), [[0.3015, -0.3015]], rel=1e-3,
+    check.close("tiny token", f(tiny, ones[:2], zeros[:2]), [[0.3015, -0.3015]],
+                rel=1e-3,
                 why="0.001 / sqrt(1e-6 + 1e-5): eps is added under the root.")
 
 # %% nbgrader={"test": "layer_norm_hidden", "points": 4}
@@ -804,7 +829,8 @@ with check.question("layer_norm_hidden", layer_norm) as f:
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     """RMS norm over the last axis (Zhang and Sennrich 2019).
 
-    x (..., C), weight (C,) -> (..., C): x divided by sqrt(mean(x²) + eps), times weight.
+    x (..., C), weight (C,) -> (..., C).
+    x is divided by sqrt(mean(x²) + eps), then multiplied by weight.
     Squares are computed in float32 or better.
     With weight 1 the mean square of every token is 1.
     """
@@ -818,11 +844,14 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
 # %% nbgrader={"test": "rms_norm_visible", "points": 3}
 with check.question("rms_norm_visible", rms_norm) as f:
     x = torch.tensor([[1.0, 7.0], [3.0, -4.0]])  # mean squares 25 and 12.5
-    check.close("token 0", f(x, torch.ones(2))[0], [0.2, 1.4], why="divided by sqrt(25).")
-    check.close("token 1, weight 5", f(x, 5 * torch.ones(2))[1], [4.2426, -5.6569], rel=1e-3,
+    check.close("token 0", f(x, torch.ones(2))[0], [0.2, 1.4],
+                why="divided by sqrt(25).")
+    check.close("token 1, weight 5", f(x, 5 * torch.ones(2))[1], [4.2426, -5.6569],
+                rel=1e-3,
                 why="divided by sqrt(12.5), times 5; no mean is subtracted.")
-    check.close("tiny token", f(torch.tensor([[1e-3, 1e-3]]), torch.ones(2)), [[0.7071, 0.7071]],
-                rel=1e-3, why="0.001 / sqrt(1e-6 + 1e-6): eps is added under the root.")
+    check.close("tiny token", f(torch.tensor([[1e-3, 1e-3]]), torch.ones(2)),
+                [[0.7071, 0.7071]], rel=1e-3,
+                why="0.001 / sqrt(1e-6 + 1e-6): eps is added under the root.")
 
 # %% nbgrader={"test": "rms_norm_hidden", "points": 2}
 # Hidden checks: random shapes against torch, near-zero rows, other eps, float16.
@@ -873,7 +902,8 @@ def feed_forward(
     """Two linear maps with an activation between them, for each token alone.
 
     x (..., C), w_in (C, d_ff), b_in (d_ff,), w_out (d_ff, C), b_out (C,) -> (..., C).
-    `activation` is "gelu" (the exact one, with erf) or "relu"; anything else raises ValueError.
+    `activation` is "gelu" (the exact one, with erf) or "relu".
+    Anything else raises ValueError.
     If w_out is 0 the result is b_out for every token.
     """
     ### BEGIN SOLUTION
@@ -886,13 +916,15 @@ def feed_forward(
 
 # %% nbgrader={"test": "feed_forward_visible", "points": 3}
 with check.question("feed_forward_visible", feed_forward) as f:
-    x, w_in, b_in = torch.tensor([[1.0]]), torch.tensor([[2.0, -1.0]]), torch.tensor([-1.0, -1.0])
+    x = torch.tensor([[1.0]])
+    w_in, b_in = torch.tensor([[2.0, -1.0]]), torch.tensor([-1.0, -1.0])
     w_out, b_out = torch.tensor([[1.0], [10.0]]), torch.tensor([0.5])  # inner values 1 and -2
     check.close("relu", f(x, w_in, b_in, w_out, b_out, "relu"), [[1.5]],
                 why="1 · 1 + 0 · 10 + 0.5.")
     check.close("gelu", f(x, w_in, b_in, w_out, b_out), [[0.8863]], rel=1e-3,
                 why="gelu(1) + 10 · gelu(-2) + 0.5 = 0.8413 - 0.4550 + 0.5.")
-    check.raises("activation 'tanh'", ValueError, f, x, w_in, b_in, w_out, b_out, "tanh")
+    check.raises("activation 'tanh'", ValueError, f, x, w_in, b_in, w_out, b_out,
+                 "tanh")
 
 # %% nbgrader={"test": "feed_forward_hidden", "points": 2}
 # Hidden checks: random shapes against torch's layers, both activations, gradient.
@@ -949,11 +981,12 @@ def swiglu(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
 
 # %% nbgrader={"test": "swiglu_visible", "points": 3}
 with check.question("swiglu_visible", swiglu) as f:
-    x, w_gate, w_up = torch.tensor([[1.0]]), torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0, 2.0]])
-    w_down = torch.tensor([[1.0], [10.0]])
+    x, w_down = torch.tensor([[1.0]]), torch.tensor([[1.0], [10.0]])
+    w_gate, w_up = torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0, 2.0]])
     check.close("by hand", f(x, w_gate, w_up, w_down), [[-3.1857]], rel=1e-3,
                 why="silu(1) · 3 · 1 + silu(-1) · 2 · 10 = 2.1932 - 5.3788.")
-    check.close("gate 0", f(x, 0 * w_gate, w_up, w_down), [[0.0]], scale=1.0, why="SiLU(0) = 0.")
+    check.close("gate 0", f(x, 0 * w_gate, w_up, w_down), [[0.0]], scale=1.0,
+                why="SiLU(0) = 0.")
 
 # %% nbgrader={"test": "swiglu_hidden", "points": 2}
 # Hidden checks: random shapes against torch's layers, gradient.
@@ -1030,7 +1063,7 @@ class Allocated(TorchDispatchMode):
 
 
 def measure(function, *inputs) -> tuple[float, float]:
-    """Median seconds of five calls, and the bytes that one call allocates (GPU: its peak)."""
+    """Median seconds of five calls; bytes that one call allocates (GPU: its peak)."""
     if scale.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
