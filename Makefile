@@ -61,7 +61,7 @@ book: $(VENV)/.ready
 	jupyter-book build . -n -W --keep-going -q
 
 grade-sample: $(VENV)/.ready
-	python -m autograder sample
+	python -m autograder sample classroom/submitted
 	python -m autograder grade
 	python -m autograder feedback
 	python -m autograder export --format csv
