@@ -45,7 +45,7 @@ test: system $(VENV)/.ready
 	python -m autograder build --check
 	python -m autograder audit
 	@$(MAKE) --no-print-directory book
-	python -m pytest tests -n 2
+	python -m pytest tests -n 2 --dist loadgroup
 
 system:
 	@bash setup/system.sh
