@@ -34,9 +34,9 @@ def handout(course: Course) -> Path:
     book = course.root / "_build" / "html"
     if not (book / "index.html").exists():
         raise CourseError("The book is not built; run `make book` first.")
-    files = {"START_HERE.md": START.encode()}
+    files = {"README.md": START.encode()}
     files["pyproject.toml"] = _learners_pyproject(course.root / "pyproject.toml").encode()
-    for name in ("requirements.txt", "constraints.txt", "README.md", "LICENSE"):
+    for name in ("requirements.txt", "constraints.txt", "LICENSE"):
         files[name] = (course.root / name).read_bytes()
     for prefix, folder in (("labs", course.labs), ("glassbox", course.root / "glassbox"),
                            ("book", book)):  # fmt: skip
