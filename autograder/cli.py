@@ -12,6 +12,10 @@ from pathlib import Path
 
 from autograder.course import Course, CourseError, find_course
 
+# nbformat → jsonschema → a grammar whose compilation takes seconds at every start, and which only
+# checks international web addresses. Without it jsonschema leaves that check out.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; give the exit code."""

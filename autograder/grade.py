@@ -7,6 +7,8 @@ business of `runner`, where marks go that of `ledger`.
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +22,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from autograder import intake, runner
-from autograder.course import Course
+from autograder.course import Course, CourseError
 from autograder.intake import Merged, Submission
 from autograder.lab import Lab, read_lab
 from autograder.ledger import Ledger, job_key, lab_key
@@ -50,7 +52,12 @@ def grade(course: Course, names: list[str], folder: Path | None = None, workers:
     for name in names:
         lab = read_lab(course, name)
         labs[name] = (lab, intake.read_release(course, lab))
-    found = intake.find(folder or course.classroom / "submitted", names, student)
+    folder = folder or course.classroom / "submitted"
+    found = intake.find(folder, names, student)
+    if not found:
+        raise CourseError(
+            f"No submissions found; they are looked for in {folder}/STUDENT/LAB/LAB.ipynb."
+        )
     summary = Summary()
     with Ledger(course) as ledger:
         ours = {}
@@ -72,6 +79,7 @@ def grade(course: Course, names: list[str], folder: Path | None = None, workers:
 def _run_all(labs: dict, jobs: list[Job], workers: int, ledger: Ledger,
              summary: Summary) -> None:  # fmt: skip
     """Run jobs in a pool and record what comes back; one retry for those that a pool lost."""
+    tqdm.monitor_interval = 0  # a thread, which a fork must not meet
     with tqdm(total=len(jobs), unit="submission", desc="grading", disable=not jobs) as bar:
         for last in (False, True):
             lost = []
@@ -95,7 +103,8 @@ def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: 
     """Yield (job, merged, result) as they are done; (job, None, None) where a worker died."""
     if not jobs:
         return
-    context = multiprocessing.get_context("spawn")
+    # Forked workers have everything imported; this process has no threads yet that could suffer.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (labs, os.getpid()))
     try:
         futures: dict[Future, Job] = {pool.submit(_job, j[0]): j for j in jobs}
@@ -113,21 +122,32 @@ def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: 
 
 
 def _begin(labs: dict[str, tuple[Lab, NotebookNode]], parent: int) -> None:
-    """In a new worker: remember the labs, and end when the parent has gone."""
+    """In a new worker: remember the labs; Ctrl-C is the parent's; end when the parent has gone."""
     _labs.update(labs)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, _end)
 
     def follow() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
 
 
+def _end(*_: object) -> None:
+    """Leave by an exception, which lets kernel and folder be cleaned up; once is enough."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def _job(submission: Submission) -> tuple[Merged, Result]:
     lab, release = _labs[submission.lab]
-    merged = intake.take(lab, release, submission)
-    return merged, runner.run(lab, merged)
+    try:
+        merged = intake.take(lab, release, submission)
+        return merged, runner.run(lab, merged)
+    except SystemExit:  # kernel and folder are gone by now; the pool would go on to the next
+        os._exit(1)
 
 
 def overview(course: Course, names: list[str]) -> list[list[str]]:

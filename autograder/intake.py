@@ -119,9 +119,10 @@ def _pick(student: str, lab: str, folder: Path, notes: list[str]) -> Submission:
 def read_release(course: Course, lab: Lab) -> NotebookNode:
     """The released notebook of a lab; CourseError if it is not the one that the source gives."""
     path = course.release(lab.name)
-    if not path.exists():
-        raise CourseError(f"{path} is missing; type: autograder build {lab.name}")
-    release = nbformat.read(path, as_version=4)
+    try:
+        release = nbformat.read(path, as_version=4)
+    except (OSError, ValueError):
+        raise CourseError(f"{path} cannot be read; type: autograder build {lab.name}") from None
     if [c["id"] for c in release.cells] != [c["id"] for c in lab.notebook.cells]:
         raise CourseError(f"{path} is older than its source; type: autograder build {lab.name}")
     return release

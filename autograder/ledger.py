@@ -11,6 +11,7 @@ import copy
 import csv
 import hashlib
 import json
+import logging
 import os
 import time
 import warnings
@@ -21,7 +22,7 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, InvalidEntry, MissingEntry
 from nbgrader.preprocessors import ClearSolutions, ComputeChecksums, LockCells, SaveCells
 from nbgrader.utils import parse_utc
 from sqlalchemy.exc import OperationalError, SAWarning
@@ -44,6 +45,7 @@ class Ledger:
         self.results = course.classroom / "results"
         self.results.mkdir(parents=True, exist_ok=True)
         warnings.filterwarnings("ignore", "Object of type .* not in session", SAWarning)
+        logging.getLogger("tornado.application").setLevel(logging.CRITICAL)  # nbgrader's tracebacks
         self.url = self.config.CourseDirectory.db_url
         self.book = Gradebook(self.url)
 
@@ -118,7 +120,7 @@ class Ledger:
         for pause in (*PATIENCE, None):
             try:
                 return action()
-            except OperationalError as error:
+            except (OperationalError, InvalidEntry) as error:
                 self.book.db.rollback()
                 if "locked" not in str(error):
                     raise

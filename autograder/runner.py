@@ -40,6 +40,7 @@ SETTINGS = {
 }  # fmt: skip
 LAUNCH = (  # history off: it is a file that would show one student's code to the next
     f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY})); "
+    "import sys; sys.modules.update(autograder=None); "  # none of a student's business
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 )
 

@@ -1,0 +1,163 @@
+"""The command line: what it prints, how it exits, what it does not import."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import NAME, RIGHT, answered, code, hand_in, make_course
+
+from autograder import cli, doctor
+from autograder.course import Course
+from autograder.intake import read_release
+from autograder.lab import read_lab
+
+ROOT = Path(__file__).parents[1]
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def inside(own_class: Course, monkeypatch: pytest.MonkeyPatch) -> Course:
+    monkeypatch.chdir(own_class.root)
+    return own_class
+
+
+HELP = """
+import sys
+from autograder import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+print(sorted({"torch", "nbgrader", "jupytext", "numpy"} & set(sys.modules)))
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], env=ENV, capture_output=True, text=True)
+    for verb in ("build", "grade", "feedback", "export", "audit", "doctor", "serve"):
+        assert verb in done.stdout
+    assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def test_outside_a_course_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["grade"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("autograder: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["grade", "lab77"], "is no lab of this course"),
+    (["grade", "--submissions", "nowhere"], "is no folder"),
+    (["grade", "--workers", "0"], "at least 1"),
+    (["grade", "--student", "nobody"], "No submissions found"),
+    (["export", "--format", "canvas"], "not available yet"),
+])  # fmt: skip
+def test_mistakes_in_the_command(inside: Course, capsys: pytest.CaptureFixture[str],
+                                 arguments: list[str], text: str) -> None:  # fmt: skip
+    assert cli.main(arguments) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_grade_prints_the_class(inside: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["grade", "lab90"]) == 0
+    out = capsys.readouterr().out
+    assert "ada      lab90_fixture  5/5     2 pass" in out
+    assert "0 graded now, 6 had their result" in out
+    assert "3 written answers wait for you" in out
+
+
+def test_ungraded_is_exit_code_1(inside: Course, capsys: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr("autograder.runner.Kernel", None)  # no kernel can be made
+    assert cli.main(["grade", "--student", "ada", "--force", "--workers", "1"]) == 1
+    captured = capsys.readouterr()
+    assert f"UNGRADED ada/{NAME}" in captured.err
+    assert "2 ungraded" in captured.out
+
+
+def test_feedback_and_export(inside: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["feedback", "--student", "bob"]) == 0
+    assert cli.main(["export"]) == 0
+    out = capsys.readouterr().out
+    assert "1 pages in" in out
+    assert "marks.csv" in out
+
+
+def test_build_check(inside: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["build", "--check"]) == 0
+    inside.release(NAME).write_text("edited")
+    assert cli.main(["build", "--check"]) == 1
+    assert "differs: " in capsys.readouterr().out
+    assert cli.main(["grade"]) == 2
+    assert cli.main(["build"]) == 0
+
+
+def test_audit_is_handed_on(inside: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("autograder.audit.main", lambda *a: calls.append(a[1:]) or 7)
+    assert cli.main(["audit", "--json"]) == 7
+    assert calls == [([NAME], True)]
+
+
+def test_doctor_finds_what_is_here_and_what_is_not(
+    inside: Course, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "ok      a kernel starts and runs a cell" in out
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "MISSING alembic, for a new gradebook; type: pip install alembic" in out
+    assert "absent  bwrap, for the grading sandbox; type: apt-get install bubblewrap" in out
+
+
+def test_doctor_names_a_wrong_version(inside: Course) -> None:
+    (inside.root / "requirements.txt").write_text("nbgrader==0.1\nno-such-thing==2\n")
+    lines = [str(f) for f in doctor._packages(inside)]
+    assert any("(pinned 0.1); type: pip install -r requirements.txt" in x for x in lines)
+    assert any("no-such-thing is not installed" in x for x in lines)
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_running(tmp_path: Path) -> None:
+    course = make_course(tmp_path)
+    release, folder = read_release(course, read_lab(course, NAME)), tmp_path / "in"
+    hand_in(folder, "ada", answered(release, RIGHT))
+    slow = answered(release, RIGHT)
+    pid = tmp_path / "pid"
+    slow.cells.insert(0, code(f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+                              "time.sleep(25)"))  # fmt: skip
+    hand_in(folder, "slow", slow)
+    command = [sys.executable, "-m", "autograder", "grade", "--submissions", str(folder)]
+    (tmp_path / "tmp").mkdir()
+    run = subprocess.Popen([*command, "--workers", "2"], cwd=course.root, text=True,
+                           env=ENV | {"TMPDIR": str(tmp_path / "tmp")}, stderr=subprocess.PIPE,
+                           start_new_session=True)  # fmt: skip
+    ada = course.classroom / "results" / NAME / "ada.json"
+    for _ in range(400):
+        time.sleep(0.1)
+        if ada.exists() and pid.exists():
+            break
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "stopped; what is done is kept" in err
+    assert "Traceback" not in err
+    assert "ada" in (course.classroom / "results" / "results.csv").read_text()
+    for _ in range(50):  # the kernel follows its worker within a second or two
+        try:
+            os.kill(int(pid.read_text()), 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a kernel is still running")
+    assert not list((tmp_path / "tmp").glob("grade-*"))
