@@ -102,9 +102,11 @@ def _print_table(rows: list[list[str]]) -> None:
 def _feedback(course: Course, args: argparse.Namespace) -> int:
     from autograder.feedback import feedback
 
-    written = feedback(course, course.pick(args.labs), args.student)
+    written, failed = feedback(course, course.pick(args.labs), args.student)
     print(f"{len(written)} pages in {course.classroom / 'feedback'}.")
-    return 0
+    for name, why in failed.items():
+        print(f"NO PAGE for {name}:\n{why}", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _export(course: Course, args: argparse.Namespace) -> int:

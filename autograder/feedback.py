@@ -10,16 +10,18 @@ import copy
 import logging
 import re
 import textwrap
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbgrader.apps import NbGraderAPI
 
-from autograder.course import Course, CourseError, nbgrader_config
+from autograder.course import Course, nbgrader_config
 from autograder.intake import Cell, Merged
 from autograder.lab import Lab, cut, grade_id_of
 from autograder.runner import CellResult, Result
 
+MAX_TEXT = 20_000  # characters of a markdown cell
 SAFE_FENCE = r"(?:python|py|text|bash|json|latex)?[ \t]*$"
 
 
@@ -84,7 +86,9 @@ def neutral(text: str) -> str:
 
     A `<` that could open a tag, in text, code or math alike, gets a space after it; links and
     images point to http(s) or nowhere; fenced code carries no exotic language (mermaid is run).
+    Very long text is cut: the renderer needs minutes for some.
     """
+    text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\n\n(cut here)"
     text = re.sub(r"<(?=[A-Za-z!/?])", "< ", text)
     text = re.sub(r"\]\((?!\s*https?://)", "] (", text)
     text = re.sub(r"!(?=\[)", "", text)  # a picture elsewhere would tell who reads, and when
@@ -95,22 +99,28 @@ def neutral(text: str) -> str:
 # --- pages -----------------------------------------------------------------------------------
 
 
-def feedback(course: Course, labs: list[str], student: str | None = None) -> list[str]:
-    """Render `classroom/feedback/STUDENT/LAB/LAB.html`; give the paths that were written."""
+def feedback(
+    course: Course, labs: list[str], student: str | None = None
+) -> tuple[list[Path], dict[str, str]]:
+    """Render `classroom/feedback/STUDENT/LAB/LAB.html`; give the pages, and what failed and why.
+
+    One notebook that cannot be rendered costs only its own page.
+    """
     api = NbGraderAPI(config=nbgrader_config(course), log=_quiet())
-    written = []
+    written, failed = [], {}
     for lab in labs:
         for path in sorted((course.classroom / "autograded").glob(f"*/{lab}/{lab}.ipynb")):
             name = path.parent.parent.name
             if student not in (None, name):
                 continue
-            result = api.generate_feedback(lab, name, force=True)
             page = course.classroom / "feedback" / name / lab / f"{lab}.html"
-            if not result["success"] or not page.exists():
-                detail = result.get("error") or result.get("log", "")
-                raise CourseError(f"nbgrader could not make {page}:\n{detail}")
-            written.append(str(page))
-    return written
+            page.unlink(missing_ok=True)
+            result = api.generate_feedback(lab, name, force=True)
+            if page.exists():
+                written.append(page)
+            else:
+                failed[f"{name}/{lab}"] = result.get("error") or result.get("log", "")
+    return written, failed
 
 
 def _quiet() -> logging.Logger:

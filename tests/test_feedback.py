@@ -23,7 +23,8 @@ from autograder.feedback import feedback, neutral
 
 @pytest.fixture(scope="session")
 def pages(classroom: Course) -> dict[str, BeautifulSoup]:
-    written = [Path(p) for p in feedback(classroom, [NAME])]
+    written, failed = feedback(classroom, [NAME])
+    assert not failed
     return {p.parts[-3]: BeautifulSoup(p.read_text(), "html.parser") for p in written}
 
 
@@ -95,9 +96,22 @@ def test_a_comment_by_hand_is_shown(own_class: Course) -> None:
         book.find_comment("reflection", NAME, NAME, "ada").manual_comment = "Well argued."
         book.find_grade("reflection", NAME, NAME, "ada").manual_score = 1.5
         book.db.commit()
-    (page,) = feedback(own_class, [NAME], "ada")
-    assert "Well argued." in Path(page).read_text()
-    assert "Score: 6.5 / 7.0" in Path(page).read_text()
+    (page,), _ = feedback(own_class, [NAME], "ada")
+    assert "Well argued." in page.read_text()
+    assert "Score: 6.5 / 7.0" in page.read_text()
+
+
+def test_a_notebook_that_cannot_be_rendered_costs_only_its_own_page(own_class: Course) -> None:
+    (own_class.classroom / "autograded" / "bob" / NAME / f"{NAME}.ipynb").write_text("{")
+    written, failed = feedback(own_class, [NAME])
+    assert len(written) == 5
+    assert list(failed) == [f"bob/{NAME}"]
+
+
+def test_text_that_takes_the_renderer_minutes_is_cut() -> None:
+    begun = time.monotonic()
+    markdown2html(neutral("\\begin{a}" * 20_000))
+    assert time.monotonic() - begun < 10
 
 
 def free_port() -> int:
