@@ -61,10 +61,10 @@ book: $(VENV)/.ready
 	jupyter-book build . -n -W --keep-going -q
 
 grade-sample: $(VENV)/.ready
-	python -m autograder sample classroom/submitted
-	python -m autograder grade
-	python -m autograder feedback
-	python -m autograder export --format csv
+	@if python -m autograder sample; then \
+	  python -m autograder grade && python -m autograder feedback && \
+	  python -m autograder export --format csv; \
+	else echo "The sample class was not graded."; fi
 
 serve: $(VENV)/.ready
 	@python -m autograder serve --port $(PORT)

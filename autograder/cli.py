@@ -58,11 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("audit", _audit, "try the tests of labs against known right and wrong answers")
     sub.add_argument("--json", action="store_true", help="print JSON in place of a table")
     verb("doctor", _doctor, "say what this machine can do and what is missing", labs=False)
-    sub = verb("serve", _serve, "open formgrader, for marks given by hand", labs=False)
-    sub.add_argument("--port", type=int, default=8888)
-    sub = verb("sample", _sample, "write the files of a small made-up class into DIR", labs=False)
-    sub.add_argument("folder", type=Path, metavar="DIR")
-    sub.add_argument("labs", nargs="*", metavar="LAB")
+    sub = verb("serve", _serve, "show the book and formgrader on this machine", labs=False)
+    sub.add_argument("--port", type=int, default=8080, help="of the book; formgrader has the next")
+    verb("handout", _handout, "pack labs, glassbox and book for students", labs=False)
+    sub = verb("sample", _sample, "hand in the work of a small made-up class, to try things out")
+    sub.add_argument("--submissions", type=Path, metavar="DIR", help="default: classroom/submitted")
     return parser
 
 
@@ -135,12 +135,21 @@ def _serve(course: Course, args: argparse.Namespace) -> int:
     from autograder.serve import serve
 
     serve(course, args.port)
+    return 0
 
 
 def _sample(course: Course, args: argparse.Namespace) -> int:
     from autograder.sample import write_class
 
+    folder = args.submissions or course.classroom / "submitted"
     for lab in course.pick(args.labs):
-        students = write_class(course, lab, args.folder)
-        print(f"{lab}: {len(students)} students in {args.folder}: {', '.join(students)}")
+        students = write_class(course, lab, folder)
+        print(f"{lab}: {len(students)} students in {folder}: {', '.join(students)}")
+    return 0
+
+
+def _handout(course: Course, args: argparse.Namespace) -> int:
+    from autograder.handout import handout
+
+    print(f"To hand out: {handout(course)}")
     return 0

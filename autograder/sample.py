@@ -15,15 +15,25 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.bank import Bank, read_bank
-from autograder.course import Course
+from autograder.course import Course, CourseError
 from autograder.intake import read_release
 from autograder.lab import Lab, grade_id_of, read_lab
 
+STUDENTS = {"ada", "grace", "alan", "edsger", "dave", "emil", "hedy"}
 ESSAY = "My answer in one sentence: it depends on what the model has seen."
 
 
 def write_class(course: Course, name: str, folder: Path) -> list[str]:
-    """Write `folder/STUDENT/LAB/…` for each student of the class; give their names."""
+    """Write `folder/STUDENT/LAB/…` for each student of the class; give their names.
+
+    CourseError if other students have handed in there: a real class is not mixed with this one.
+    """
+    real = {p.name for p in folder.iterdir() if p.is_dir()} - STUDENTS if folder.is_dir() else ()
+    if real:
+        raise CourseError(
+            f"{folder} holds the work of {', '.join(sorted(real)[:3])} …: a real class. "
+            "The made-up class is not put among it; use --submissions DIR for another place."
+        )
     lab = read_lab(course, name)
     release, bank = read_release(course, lab), read_bank(course, lab)
     right = {e: _solution(lab, e) for e in lab.exercises}
@@ -113,13 +123,3 @@ def _colab(perfect: NotebookNode, lab: Lab) -> NotebookNode:
         cell.metadata, cell["id"] = {}, f"colab-{number}"
     notebook.metadata = {"colab": {"provenance": []}}
     return notebook
-
-
-if __name__ == "__main__":
-    import sys
-
-    from autograder.course import find_course
-
-    here = find_course()
-    for lab_name in here.pick(sys.argv[2:]):
-        write_class(here, lab_name, Path(sys.argv[1]))

@@ -157,7 +157,7 @@ def test_raises_tells_nothing_raised_from_the_wrong_error() -> None:
     [
         lambda x: (x.detach() * 2).requires_grad_(),
         lambda x: x.square().detach() * x,
-        lambda x: torch.from_numpy((x.detach().numpy() * 2)),
+        lambda x: torch.from_numpy(x.detach().numpy() * 2),
     ],
 )
 def test_gradient_refuses_functions_that_break_the_graph(function) -> None:
