@@ -185,7 +185,7 @@ def test_ungraded_is_loud_and_no_zero(own_class: Course) -> None:
 
 
 def die(submission: Submission) -> None:
-    os.abort()
+    os._exit(1)  # without the words of a crash in the log
 
 
 def test_a_worker_that_dies_twice_leaves_ungraded(
