@@ -115,9 +115,9 @@ def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: 
                 yield futures[future], None, None
         pool.shutdown()
     except BaseException:  # Ctrl-C too: what is running is thrown away, what is recorded stays
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        pool.shutdown(cancel_futures=True)
         raise
 
 
