@@ -1,12 +1,13 @@
 """Measure what five position schemes do beyond the length they were trained on.
 
 One small byte-level decoder is trained on windows of 64 bytes, once per scheme and seed, and then
-reads windows of 256 bytes. The text is a stream of independent tickets cut at random places, so
-it is equally hard at every position past the first ticket: a loss that rises later is the fault
-of the scheme. Writes `position_extrapolation.json`, which chapter 1 plots. What it does not show:
-other sizes, other texts, or what fine-tuning on long windows repairs.
+reads windows of 256 bytes. The text is a stream of independent tickets cut at random places, each
+with a random number that stands in it twice: the second can be copied from about 15 bytes back.
+So the text is equally hard at every position past the first ticket, and a loss that rises later
+comes from the length. Writes `position_extrapolation.json`, which chapter 1 plots. What it does not
+show: other sizes, other texts, or what fine-tuning on long windows repairs.
 
-    python book/experiments/position_extrapolation.py            # 15 runs, about 25 minutes
+    python book/experiments/position_extrapolation.py            # 15 runs, about 15 minutes
     python book/experiments/position_extrapolation.py --smallest # one short run, prints its rows
 """
 
@@ -25,7 +26,6 @@ SCHEMES = ("learned", "sinusoidal", "rope", "alibi", "none")
 TRAIN_LEN, TEST_LEN, BUCKET = 64, 256, 16
 D_MODEL, N_HEADS, N_LAYERS = 64, 4, 2
 D_HEAD = D_MODEL // N_HEADS
-SITES = [f"{area}-{n:02d}" for area in ("north", "south", "east", "west") for n in range(1, 13)]
 CAUSES = ["fibre cut", "power loss", "rain fade", "card fault", "bad config", "no backhaul"]
 
 
@@ -33,8 +33,8 @@ def ticket_stream(n_bytes: int, seed: int) -> Tensor:
     """Independent tickets joined to one text -> (n_bytes,) byte values."""
     rng, parts, size = random.Random(seed), [], 0
     while size < n_bytes:
-        number, site = rng.randint(1000, 9999), rng.choice(SITES)
-        parts.append(f"{number} {site} {rng.choice(CAUSES)}; {number} {site} closed\n")
+        number = rng.randint(1000, 9999)
+        parts.append(f"{number} {rng.choice(CAUSES)}; {number} ok\n")
         size += len(parts[-1])
     return torch.tensor(list("".join(parts).encode()[:n_bytes]))
 
@@ -99,7 +99,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block() for _ in range(N_LAYERS))
         self.norm = nn.LayerNorm(D_MODEL)
         if scheme == "learned":
-            self.table = nn.Parameter(torch.randn(TEST_LEN, D_MODEL) * 0.5)
+            self.table = nn.Parameter(torch.randn(TEST_LEN, D_MODEL) * 0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) -> logits (B, T, 256)."""
@@ -123,7 +123,7 @@ def windows(text: Tensor, n_rows: int, n_tokens: int, gen: torch.Generator) -> T
 
 
 def train(scheme: str, seed: int, n_steps: int) -> Decoder:
-    """AdamW, warm-up 20, cosine to 0, 64 windows of TRAIN_LEN bytes a step."""
+    """AdamW, warm-up 20, cosine to 0, 32 windows of TRAIN_LEN bytes a step."""
     torch.manual_seed(seed)
     gen = torch.Generator().manual_seed(seed)
     model, text = Decoder(scheme), ticket_stream(2_000_000, seed=0)
@@ -131,7 +131,7 @@ def train(scheme: str, seed: int, n_steps: int) -> Decoder:
     for step in range(n_steps):
         share = min(1.0, (step + 1) / 20) * (1 + math.cos(math.pi * step / n_steps)) / 2
         optimizer.param_groups[0]["lr"] = 3e-3 * share
-        rows = windows(text, 64, TRAIN_LEN, gen)
+        rows = windows(text, 32, TRAIN_LEN, gen)
         logits = model(rows[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad()
