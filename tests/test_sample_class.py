@@ -8,7 +8,7 @@ from conftest import NAME, make_course
 
 from autograder.bank import read_bank
 from autograder.course import Course
-from autograder.grade import grade
+from autograder.grade import grade, overview
 from autograder.lab import read_lab
 from autograder.ledger import Ledger
 from autograder.sample import mistaken, version_source, write_class
@@ -62,6 +62,9 @@ def test_the_class_of_lab_1(tmp_path: Path) -> None:
     assert "You divided the scores by D" in text  # the mistake has its name
     hedy = nbformat.read(course.classroom / "autograded" / "hedy" / lab / f"{lab}.ipynb", 4)
     assert "recognised by the function it defines" in hedy.cells[0].source
+    readme = [line.split() for line in (ROOT / "README.md").read_text().splitlines()]
+    for row in overview(course, [lab]):
+        assert " ".join(row).split() in readme, f"README quotes another table: {row}"
 
 
 def test_versions_bring_their_helpers_and_lose_their_decorators() -> None:
