@@ -66,12 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _near(path: Path) -> Path:
+    """The path as a person in the current folder would write it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _build(course: Course, args: argparse.Namespace) -> int:
     from autograder.build import build
 
     changed = build(course, course.pick(args.labs), args.check)
     for path in changed:
-        print(("differs: " if args.check else "written: ") + path)
+        print(("differs: " if args.check else "written: ") + str(_near(Path(path))))
     print(f"{len(changed)} files {'differ' if args.check else 'written'}.")
     return int(args.check and bool(changed))
 
@@ -84,12 +90,12 @@ def _grade(course: Course, args: argparse.Namespace) -> int:
     names = course.pick(args.labs)
     done = grade(course, names, args.submissions, args.workers, args.student, args.force)
     _print_table(overview(course, names))
-    print(f"\n{done.graded} graded now, {done.kept} had their result. Marks: {done.table}")
+    print(f"\n{done.graded} graded now, {done.kept} had their result. Marks: {_near(done.table)}")
     if done.waiting:
         print(f"{done.waiting} written answers wait for you; type: autograder serve")
     for name in done.ungraded:
         print(f"UNGRADED {name}: a fault of the grader, not a mark of 0; see the notes in "
-              f"{course.classroom / 'results'} and run grade again.", file=sys.stderr)  # fmt: skip
+              f"{_near(course.classroom / 'results')} and run grade again.", file=sys.stderr)  # fmt: skip
     return int(bool(done.ungraded))
 
 
@@ -103,7 +109,7 @@ def _feedback(course: Course, args: argparse.Namespace) -> int:
     from autograder.feedback import feedback
 
     written, failed = feedback(course, course.pick(args.labs), args.student)
-    print(f"{len(written)} pages in {course.classroom / 'feedback'}.")
+    print(f"{len(written)} pages in {_near(course.classroom / 'feedback')}.")
     for name, why in failed.items():
         print(f"NO PAGE for {name}:\n{why}", file=sys.stderr)
     return int(bool(failed))
@@ -112,7 +118,7 @@ def _feedback(course: Course, args: argparse.Namespace) -> int:
 def _export(course: Course, args: argparse.Namespace) -> int:
     from autograder.export import export
 
-    print(f"Marks: {export(course, course.pick(args.labs), args.format)}")
+    print(f"Marks: {_near(export(course, course.pick(args.labs), args.format))}")
     return 0
 
 
@@ -144,12 +150,12 @@ def _sample(course: Course, args: argparse.Namespace) -> int:
     folder = args.submissions or course.classroom / "submitted"
     for lab in course.pick(args.labs):
         students = write_class(course, lab, folder)
-        print(f"{lab}: {len(students)} students in {folder}: {', '.join(students)}")
+        print(f"{lab}: {len(students)} students in {_near(folder)}: {', '.join(students)}")
     return 0
 
 
 def _handout(course: Course, args: argparse.Namespace) -> int:
     from autograder.handout import handout
 
-    print(f"To hand out: {handout(course)}")
+    print(f"To hand out: {_near(handout(course))}")
     return 0
