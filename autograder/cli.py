@@ -95,7 +95,8 @@ def _grade(course: Course, args: argparse.Namespace) -> int:
         print(f"{done.waiting} written answers wait for you; type: autograder serve")
     for name in done.ungraded:
         print(f"UNGRADED {name}: a fault of the grader, not a mark of 0; see the notes in "
-              f"{_near(course.classroom / 'results')} and run grade again.", file=sys.stderr)  # fmt: skip
+              f"{_near(course.classroom / 'results')} and run grade again.",
+              file=sys.stderr)  # fmt: skip
     return int(bool(done.ungraded))
 
 
