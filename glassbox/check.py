@@ -309,7 +309,7 @@ def generator(seed: int = 0) -> torch.Generator:
 class Table:
     """A small table: HTML in notebooks and the book, aligned text elsewhere.
 
-    Rows that begin with the same cell stand under it as a group. `like this` is set as code.
+    `like this` is set as code.
     """
 
     def __init__(self, head: list[str], rows: list[list[str]], foot: str = "") -> None:
@@ -323,20 +323,26 @@ class Table:
         return "\n".join([*text, self.foot] if self.foot else text)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" {_LEFT}>{_marked(c)}</th>' for c in self.head)
-        body = ""
-        for first, group in groupby(self.rows, key=lambda row: row[0]):
-            rows = list(group)
-            name = f'<th scope="rowgroup" rowspan="{len(rows)}" {_LEFT}>{_marked(first)}</th>'
-            for row in rows:
-                cells = "".join(f"<td {_LEFT}>{_marked(c)}</td>" for c in row[1:])
-                body += f"<tr>{name}{cells}</tr>"
-                name = ""
+        left = 'style="text-align:left; vertical-align:top"'
+        head = "".join(f'<th scope="col" {left}>{_marked(c)}</th>' for c in self.head)
+        rows = ("".join(f"<td {left}>{_marked(c)}</td>" for c in row) for row in self.rows)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
         foot = f"<p>{_marked(self.foot)}</p>" if self.foot else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
 
-_LEFT = 'style="text-align:left; vertical-align:top"'
+class Catalogue(Table):
+    """A table whose first column is a heading to unfold: one line for each exercise."""
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for name, rows in groupby(self.rows, key=lambda row: row[0]):
+            items = [f"<li>{_marked(row[1])}</li>" for row in rows]
+            summary = f"{_marked(name)}: {len(items)} known mistakes"
+            parts.append(
+                f"<details><summary>{summary}</summary><ul>{''.join(items)}</ul></details>"
+            )
+        return "".join(parts)
 
 
 def _marked(text: str) -> str:
@@ -368,10 +374,10 @@ def summary() -> Table:
     return Table(["exercise", "status", "points", "message"], rows, foot)
 
 
-def catalogue(lab: str) -> Table:
+def catalogue(lab: str) -> Catalogue:
     """The common mistakes of a lab, exercise by exercise, in the words that its checks use."""
     rows = [[f"`{exercise}`", text] for exercise, text in bank.load(lab).diagnoses()]
-    return Table(["function", "what the check says"], rows)
+    return Catalogue(["function", "what the check says"], rows)
 
 
 # --- wording ---------------------------------------------------------------------------------
