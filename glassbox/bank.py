@@ -37,20 +37,25 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
     """What `function` gives for one case of a probe, as a list of float64 arrays.
 
     A case holds `args` and `kwargs`; for a class also `init` (constructor keywords) and `state`
-    (weights to load). A raised exception is an answer too: its name.
+    (weights to load). A raised exception is an answer too: its name. So is an argument that the
+    call has changed: its number.
     """
-    case = clone(case)
+    given = clone(case)
     try:
-        if "init" in case:
-            function = _module(function, case["init"], case["state"])
+        if "init" in given:
+            function = _module(function, given["init"], given["state"])
         with torch.no_grad():
-            got = function(*case["args"], **case["kwargs"])
+            got = function(*given["args"], **given["kwargs"])
     except NotImplementedError:
         raise
     except Exception as error:
         return [np.array(f"raised {type(error).__name__}")]
     parts = got if isinstance(got, tuple | list) else [got]
-    return [_array(part) for part in parts]
+    changed = [
+        i for i, (before, after) in enumerate(zip(case["args"], given["args"], strict=True))
+        if isinstance(before, Tensor) and not torch.equal(before, after)
+    ]  # fmt: skip
+    return [_array(part) for part in parts] + [np.array(f"changed argument {i}") for i in changed]
 
 
 def _module(kind: type[nn.Module], init: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from itertools import groupby
 from typing import Any
 
@@ -133,6 +134,7 @@ def _on_copies(function: Callable) -> Callable:
     if isinstance(function, type):  # a class: its constructor takes no tensors in our labs
         return function
 
+    @wraps(function)
     def on_copies(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # an error in the function is shown without this frame
         return function(*bank.clone(args), **bank.clone(kwargs))
@@ -228,6 +230,7 @@ def _wrong(name: str, got: Tensor, want: Tensor, rel: float, scale: float | None
 
 def unchanged(name: str, function: Callable, *args: object, why: str = "") -> None:
     """Call `function(*args)` and fail if a tensor among the arguments was changed by the call."""
+    function = getattr(function, "__wrapped__", function)  # on these arguments, not on copies
     given = bank.clone(args)
     function(*given)
     for number, (before, after) in enumerate(zip(args, given, strict=True), start=1):

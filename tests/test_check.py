@@ -144,6 +144,12 @@ def test_unchanged_names_the_argument() -> None:
     assert text == "inputs: argument 2 was changed by the call"
 
 
+def test_unchanged_sees_through_the_copies_of_a_question() -> None:
+    with check.question("split_heads_hidden", lambda x: x.mul_(2)) as f:
+        text = message(check.unchanged, "inputs", f, torch.ones(3))
+    assert "argument 1 was changed" in text
+
+
 def test_raises_tells_nothing_raised_from_the_wrong_error() -> None:
     check.raises("bad", ValueError, int, "x")
     assert "nothing was raised" in message(check.raises, "bad", ValueError, int, "3")

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from autograder.bank import read_bank
 from autograder.course import Course
 from autograder.lab import cut, read_lab
 
@@ -94,3 +95,14 @@ def test_tests_are_seeded_and_speak(name: str) -> None:
             assert "assert " not in source, f"{q.id}: use check"
             assert "allclose" not in source, f"{q.id}: use check.close"
             assert "time." not in source, f"{q.id} reads a clock"
+
+
+def test_readme_counts_the_mistakes_of_lab_1_as_they_are() -> None:
+    lab = read_lab(COURSE, "lab01_attention")
+    bank = read_bank(COURSE, lab)
+    readme = (COURSE.root / "README.md").read_text()
+    for exercise in lab.exercises:
+        counts = (
+            rf"^{exercise} +{len(bank[exercise].wrong)} .* (\d+)/{len(bank[exercise].right) + 1} "
+        )
+        assert re.search(counts, readme, re.MULTILINE), f"README's audit of {exercise} is old"

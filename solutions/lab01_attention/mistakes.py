@@ -195,6 +195,13 @@ def softmax_without_maximum(q, k, v, mask=None):
     return weights @ v, weights
 
 
+@bank.wrong("attention", "You scale q in place; the caller's tensor must stay as it was.")
+def scales_in_place(q, k, v, mask=None):
+    q.div_(math.sqrt(q.shape[-1]))
+    weights = _softmax_over(-1, q @ k.mT, mask)
+    return weights @ v, weights
+
+
 @bank.right("attention")
 def with_einsum(q, k, v, mask=None):
     scores = torch.einsum("bhtd,bhsd->bhts", q * q.shape[-1] ** -0.5, k)
@@ -631,6 +638,12 @@ def added_not_rotated(x, positions, base=10000.0, layout="half"):
     return x + (torch.cat(both, -1) if layout == "half" else torch.stack(both, -1).flatten(-2))
 
 
+@bank.wrong("apply_rope", "You rotate x in place; the caller's tensor must stay as it was.")
+def rotated_in_place(x, positions, base=10000.0, layout="half"):
+    x.copy_(_turn(x, positions, base, layout))
+    return x
+
+
 @bank.right("apply_rope")
 def rotate_half(x, positions, base=10000.0, layout="half"):
     if layout not in {"half", "interleaved"}:
@@ -810,6 +823,12 @@ def no_upcast(x, weight, bias, eps=1e-5):
     return centred / (variance + eps).sqrt() * weight + bias
 
 
+@bank.wrong("layer_norm", "You normalise x in place, so the residual stream is lost.")
+def layer_norm_in_place(x, weight, bias, eps=1e-5):
+    x.copy_(_ln(x, weight, bias, eps))
+    return x
+
+
 @bank.right("layer_norm")
 def with_var(x, weight, bias, eps=1e-5):
     wide = x.double()
@@ -881,6 +900,12 @@ def rms_weight_left_out(x, weight, eps=1e-6):
 @bank.wrong("rms_norm", "Right in float64, but in float16 the squares overflow: square in float32.")
 def rms_no_upcast(x, weight, eps=1e-6):
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
+
+
+@bank.wrong("rms_norm", "You normalise x in place, so the residual stream is lost.")
+def rms_norm_in_place(x, weight, eps=1e-6):
+    x.copy_(_rms(x, weight, eps))
+    return x
 
 
 @bank.right("rms_norm")
@@ -1016,6 +1041,13 @@ def silu_on_the_product(x, w_gate, w_up, w_down):
 @bank.wrong("swiglu", "The up branch is missing: this is a plain feed-forward layer with SiLU.")
 def no_up_branch(x, w_gate, w_up, w_down):
     return F.silu(x @ w_gate) @ w_down
+
+
+@bank.wrong("swiglu", "You overwrite w_gate; the weights must stay as they were.")
+def overwrites_a_weight(x, w_gate, w_up, w_down):
+    result = (F.silu(x @ w_gate) * (x @ w_up)) @ w_down
+    w_gate.zero_()
+    return result
 
 
 @bank.right("swiglu")
