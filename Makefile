@@ -60,9 +60,10 @@ book: $(VENV)/.ready
 	python book/assets.py
 	jupyter-book build . -n -W --keep-going -q 2> >(grep -v "over TCP without encryption" >&2)
 
+# our own files: where the machine cannot isolate them they are graded all the same
 grade-sample: $(VENV)/.ready
 	@if python -m autograder sample; then \
-	  python -m autograder grade && python -m autograder feedback && \
+	  python -m autograder grade --unsafe-no-sandbox && python -m autograder feedback && \
 	  python -m autograder export --format csv; \
 	else echo "The sample class was not graded."; fi
 

@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
     sub.add_argument("--student", metavar="NAME", help="grade this student only")
     sub.add_argument("--force", action="store_true", help="grade again what has a result")
+    sub.add_argument("--unsafe-no-sandbox", action="store_true", help="run student code even where "
+                     "it cannot be isolated: it can do what you can")  # fmt: skip
     sub = verb("feedback", _feedback, "write a page per student and lab to classroom/feedback")
     sub.add_argument("--student", metavar="NAME", help="this student only")
     sub = verb("export", _export, "write the marks to classroom/results/marks.csv")
@@ -88,9 +90,13 @@ def _grade(course: Course, args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise CourseError("--workers must be at least 1.")
     names = course.pick(args.labs)
-    done = grade(course, names, args.submissions, args.workers, args.student, args.force)
+    done = grade(course, names, args.submissions, args.workers, args.student, args.force,
+                 args.unsafe_no_sandbox)  # fmt: skip
     _print_table(overview(course, names))
     print(f"\n{done.graded} graded now, {done.kept} had their result. Marks: {_near(done.table)}")
+    if done.tier == "none":
+        print("Student code was NOT isolated from this machine; autograder doctor says why.",
+              file=sys.stderr)  # fmt: skip
     if done.waiting:
         print(f"{done.waiting} written answers wait for you; type: autograder serve")
     for name in done.ungraded:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autograder import sandbox
 from autograder.course import Course, nbgrader_config
 
 NEEDED = ("nbgrader", "jupyter_client", "ipykernel", "jupytext", "nbformat", "torch")
 TOOLS = {  # program -> (what for, what to type)
-    "bwrap": ("the grading sandbox", "apt-get install bubblewrap"),
     "chromium": ("tests of the site", "apt-get install chromium"),
     "node": ("tests of the explorers", "apt-get install nodejs"),
 }
@@ -43,7 +43,7 @@ class Finding:
 def doctor(course: Course) -> list[Finding]:
     """All findings, in the order in which a teacher would repair them."""
     return [_python(), *_packages(course), _alembic(course), _gradebook(course), _kernel(),
-            *_tools(), _disk(course)]  # fmt: skip
+            _sandbox(), *_tools(), _disk(course)]  # fmt: skip
 
 
 def _python() -> Finding:
@@ -67,6 +67,12 @@ def _packages(course: Course) -> Iterator[Finding]:
         pinned = pins.get(name, have)
         same = have.split("+")[0] == pinned.split("+")[0]
         yield Finding(same, False, f"{name} {have}" + ("" if same else f" (pinned {pinned})"), fix)
+
+
+def _sandbox() -> Finding:
+    reason = sandbox.why_not()
+    text = f"student code is isolated by {sandbox.TIER}"
+    return Finding(not reason, True, text if not reason else f"no isolation: {reason}")
 
 
 def _alembic(course: Course) -> Finding:
@@ -93,9 +99,9 @@ def _kernel() -> Finding:
     from autograder.runner import Kernel
 
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "home").mkdir()
+        tier = sandbox.available() or sandbox.NONE
         try:
-            kernel = Kernel(Path(name), "")
+            kernel = Kernel(Path(name), "", Path(name) / "data", tier)
             ok, why = kernel.execute("1 + 1", 30).status == "ok", ""
             kernel.close()
         except Exception as error:

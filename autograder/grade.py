@@ -21,7 +21,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from autograder import intake, runner
+from autograder import intake, runner, sandbox
 from autograder.course import Course, CourseError
 from autograder.intake import Merged, Submission
 from autograder.lab import Lab, read_lab
@@ -43,11 +43,16 @@ class Summary:
     ungraded: list[str] = field(default_factory=list)
     waiting: int = 0  # written answers
     table: Path | None = None
+    tier: str = sandbox.TIER  # how student code was isolated
 
 
 def grade(course: Course, names: list[str], folder: Path | None = None, workers: int | None = None,
-          student: str | None = None, force: bool = False) -> Summary:  # fmt: skip
-    """Grade every submission of these labs that has no result yet; `force` grades all again."""
+          student: str | None = None, force: bool = False,
+          unsafe: bool = False) -> Summary:  # fmt: skip
+    """Grade every submission of these labs that has no result yet; `force` grades all again.
+
+    SandboxError where student code cannot be isolated, unless `unsafe` allows that.
+    """
     labs = {}
     for name in names:
         lab = read_lab(course, name)
@@ -68,6 +73,8 @@ def grade(course: Course, names: list[str], folder: Path | None = None, workers:
         if not force:
             todo = [(s, key) for s, key in jobs if not ledger.done(s, key)]
             summary.kept, jobs = len(jobs) - len(todo), todo
+        if jobs:
+            summary.tier = sandbox.require(unsafe)  # asked once; forked workers know the answer
         try:
             _run_all(labs, jobs, workers or os.cpu_count() or 1, ledger, summary)
         finally:

@@ -5,9 +5,11 @@ fresh Jupyter kernel in an empty folder runs the student's cells and our tests i
 notebook. A cell that hangs is interrupted, then killed; after a killed kernel a new one replays the
 student's cells (not the tests) and goes on, three times at most. Output is cut while it is read.
 
-Not here: isolation. Student code runs as the user who grades and shares its kernel with the tests,
-so it can read this machine's files and forge a pass. A sandboxed engine will take this module's
-place behind the same function.
+The kernel runs in a sandbox: no network, no files but its own, limits (`autograder.sandbox`).
+
+Not here: a judge apart. Student code shares its kernel with the tests, so it can read them and
+forge a pass; it cannot reach other submissions, the gradebook or the solutions. An engine that
+keeps the tests in a process of their own will take this module's place behind the same function.
 """
 
 import hashlib
@@ -26,20 +28,26 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
+from autograder import sandbox
 from autograder.intake import Cell, Merged
 from autograder.lab import Lab, Question
 
-ENGINE = "kernel-1"
+ENGINE = "kernel-2"
 MAX_OUTPUT, MAX_PNG, MAX_PNGS, MAX_MESSAGE = 64_000, 2_000_000, 4, 2_000
 NO_FAULT = "This could not be graded; it is not your fault."
-MAX_RESTARTS, GRACE, MEMORY = 3, 5.0, 8 << 30
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE")
+MAX_RESTARTS, GRACE = 3, 5.0
+KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+# no history: it is a file that would show one student's code to the next
+KERNEL_ARGUMENTS = ("-f", "{connection_file}", "--HistoryManager.enabled=0")
 SETTINGS = {
     "GLASSBOX_GRADING": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg",
     "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0",
 }  # fmt: skip
-LAUNCH = (  # history off: it is a file that would show one student's code to the next
-    f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY})); "
+MEMORY_CAP = (  # the limit that holds without a sandbox too
+    "import resource; "
+    f"resource.setrlimit(resource.RLIMIT_AS, ({sandbox.MEMORY}, {sandbox.MEMORY}))\n"
+)
+LAUNCH = (
     "import sys; sys.modules.update(autograder=None); "  # none of a student's business
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 )
@@ -78,6 +86,7 @@ class Result:
     findings: list[str] = field(default_factory=list)
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of student cells
     seconds: float = 0.0
+    tier: str = sandbox.NONE  # how student code was isolated
 
     @property
     def ungraded(self) -> bool:
@@ -100,11 +109,15 @@ class Outcome:
     outputs: list[dict[str, Any]] = field(default_factory=list)
 
 
-def run(lab: Lab, merged: Merged, timeout: float = 30.0, total: float = 600.0) -> Result:
+def run(lab: Lab, merged: Merged, timeout: float = 30.0, total: float = 600.0,
+        tier: str = "") -> Result:  # fmt: skip
     """Grade a submission: `timeout` seconds a cell, `total` for all. Never raises.
 
-    A fault of ours is retried once; then the questions are `ungraded`, which is no mark at all.
+    `tier` says how to isolate; by default as well as this machine can, and whether that is good
+    enough is the business of `grade`. A fault of ours is retried once; then the questions are
+    `ungraded`, which is no mark at all.
     """
+    tier = tier or sandbox.available() or sandbox.NONE
     begun = time.monotonic()
     if merged.malformed:
         cells = _everywhere(lab, "malformed", merged.malformed)
@@ -112,10 +125,10 @@ def run(lab: Lab, merged: Merged, timeout: float = 30.0, total: float = 600.0) -
         cells = _everywhere(lab, "missing", "No answer was found.")
     else:
         cells = None
-    result = Result(merged.student, lab.name, findings=list(merged.findings))
+    result = Result(merged.student, lab.name, findings=list(merged.findings), tier=tier)
     for attempt in (1, 2) if cells is None else ():
         try:
-            with _Session(lab, merged, timeout, begun + total) as session:
+            with _Session(lab, merged, timeout, begun + total, tier) as session:
                 cells, result.outputs = session.grade(), session.outputs
             break
         except Exception as error:  # whatever it is, it is not the student's
@@ -158,10 +171,11 @@ def _combine(lab: Lab, exercise: str, cells: dict[str, CellResult]) -> QuestionR
 class _Session:
     """The cells of one submission on their way through one kernel after another."""
 
-    def __init__(self, lab: Lab, merged: Merged, timeout: float, deadline: float) -> None:
+    def __init__(self, lab: Lab, merged: Merged, timeout: float, deadline: float,
+                 tier: str) -> None:  # fmt: skip
         self.lab, self.merged, self.timeout, self.deadline = lab, merged, timeout, deadline
+        self.tier = tier
         self.folder = tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True)
-        _furnish(Path(self.folder.name), lab)
         self.kernel: Kernel | None = None
         self.restarts = -1  # the first start is none
         self.played: list[Cell] = []  # what a new kernel must see first
@@ -212,7 +226,8 @@ class _Session:
             if self.restarts >= MAX_RESTARTS:
                 return Outcome("killed", text="Your code ended its process too often.")
             self.restarts += 1
-            self.kernel = Kernel(Path(self.folder.name), self._seed())
+            data = self.lab.path.parent / "data"
+            self.kernel = Kernel(Path(self.folder.name), self._seed(), data, self.tier)
             self._replay()
         outcome = self.kernel.execute(cell.source, min(self.timeout, left))
         if self.kernel.dead:
@@ -236,16 +251,6 @@ class _Session:
         """Randomness of the tests: secret as the hidden tests are, the same in every run."""
         tests = "\n".join(self.lab.cell(q.id).source for q in self.lab.questions)
         return hashlib.sha256(tests.encode()).hexdigest()
-
-
-def _furnish(folder: Path, lab: Lab) -> None:
-    """What a student's code finds: the lab's data files and glassbox, not what lies beside it."""
-    (folder / "home").mkdir()
-    data = lab.path.parent / "data"
-    if data.is_dir():
-        shutil.copytree(data, folder / "home" / "data")
-    (folder / "package").mkdir()
-    (folder / "package" / "glassbox").symlink_to(package_folder())
 
 
 def package_folder() -> Path:
@@ -286,20 +291,17 @@ def judge(question: Question, outcome: Outcome, answer: str, timeout: float,
 
 
 class Kernel:
-    """A Python kernel of its own: no history, little environment, capped memory."""
+    """A Python kernel of its own: isolated, no history, little environment, capped memory."""
 
-    def __init__(self, folder: Path, seed: str) -> None:
+    def __init__(self, folder: Path, seed: str, data: Path, tier: str) -> None:
         self.dead = False
-        env = {k: os.environ[k] for k in KEPT if k in os.environ} | SETTINGS
-        env |= {"GLASSBOX_SEED": seed, "PYTHONPATH": str(folder / "package"),
-                "IPYTHONDIR": str(folder / "ipython")}  # fmt: skip
+        for old in (*folder.glob("socket*"), *folder.glob("kernel.json")):  # of an earlier kernel
+            old.unlink()
         self.manager = KernelManager(transport="ipc", ip=str(folder / "socket"),
                                      connection_file=str(folder / "kernel.json"))  # fmt: skip
-        self.manager.kernel_spec.argv = [
-            sys.executable, "-c", LAUNCH, "-f", "{connection_file}", "--HistoryManager.enabled=0",
-        ]  # fmt: skip
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.manager.start_kernel(cwd=str(folder / "home"), env=env, **quiet)
+        self.manager.write_connection_file()
+        start = self._isolated if tier == sandbox.TIER else self._bare
+        start(folder, data, SETTINGS | {"GLASSBOX_SEED": seed})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         try:
@@ -307,6 +309,38 @@ class Kernel:
         except BaseException:
             self.close()
             raise
+
+    def _isolated(self, folder: Path, data: Path, env: dict[str, str]) -> None:
+        """Start in the sandbox, which shows glassbox, the lab's data and the sockets' folder."""
+        if os.geteuid() == 0:  # the kernel has no rights, and must make its sockets in there
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, sandbox.NOBODY, sandbox.NOBODY)
+        env = env | _kept() | {"HOME": "/tmp", "PYTHONPATH": str(package_folder().parent)}
+        shown = [package_folder(), *([(data, "data")] if data.is_dir() else [])]
+        self.manager.kernel_spec.argv = sandbox.command(
+            [sys.executable, "-c", sandbox.LIMITS + LAUNCH, *KERNEL_ARGUMENTS], shown, [folder], env
+        )
+        self.manager.kernel_spec.interrupt_mode = "message"  # a signal would end bubblewrap
+        self._start(folder, {"PATH": os.environ.get("PATH", "")})
+
+    def _bare(self, folder: Path, data: Path, env: dict[str, str]) -> None:
+        """Start without a sandbox, in an empty folder, with glassbox but not what lies beside."""
+        home, package = folder / "home", folder / "package"
+        if not home.exists():
+            home.mkdir()
+            package.mkdir()
+            (package / "glassbox").symlink_to(package_folder())
+            if data.is_dir():
+                shutil.copytree(data, home / "data")
+        kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
+        env = env | _kept() | kept | {"PYTHONPATH": str(package), "IPYTHONDIR": str(home / ".ipy")}
+        self.manager.kernel_spec.argv = [sys.executable, "-c", MEMORY_CAP + LAUNCH,
+                                         *KERNEL_ARGUMENTS]  # fmt: skip
+        self._start(home, env)
+
+    def _start(self, cwd: Path, env: dict[str, str]) -> None:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.manager.start_kernel(cwd=str(cwd), env=env, **quiet)
 
     def execute(self, source: str, timeout: float) -> Outcome:
         """Run a cell; afterwards `dead` says whether the kernel is gone."""
@@ -359,6 +393,10 @@ class Kernel:
         """Kill the kernel and forget it; harmless if it is gone."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+
+def _kept() -> dict[str, str]:
+    return {k: os.environ[k] for k in KEPT if k in os.environ}
 
 
 class _Output:

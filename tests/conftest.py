@@ -8,6 +8,7 @@ import copy
 import functools
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,24 @@ def hostile(release: NotebookNode) -> NotebookNode:
     notebook.cells[-1].metadata["name"] = "<script>"
     notebook.metadata["title"] = "</title><script>alert(5)</script>"
     return notebook
+
+
+def alive(text: str) -> list[str]:
+    """Command lines of processes that hold `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        found += [line] if text in line else []
+    return found
+
+
+def gone(text: str) -> bool:
+    """Whether no process holds `text` in its command line, within five seconds."""
+    for _ in range(50):
+        if not alive(text):
+            return True
+        time.sleep(0.1)
+    return False

@@ -17,6 +17,7 @@ from conftest import NAME, RIGHT, answered, empty_gradebook, hand_in
 from nbgrader.api import Grade, Gradebook
 
 from autograder import grade as grading
+from autograder import runner
 from autograder.course import Course, CourseError
 from autograder.export import export
 from autograder.grade import grade
@@ -274,7 +275,7 @@ def test_stock_nbgrader_reads_the_gradebook(classroom: Course) -> None:
 
 def test_result_files_are_whole_and_complete(classroom: Course) -> None:
     stored = json.loads((classroom.classroom / "results" / NAME / "bob.json").read_text())
-    assert stored["engine"] == "kernel-1"
+    assert stored["engine"] == runner.ENGINE
     assert stored["questions"][1]["cells"]["count_visible"]["status"] == "fail"
     assert not list((classroom.classroom / "results").rglob("*.part"))
     (odd,) = (classroom.classroom / "results" / NAME).glob("[!a-z]*.json")
