@@ -7,7 +7,7 @@ So the text is equally hard at every position past the first ticket, and a loss 
 comes from the length. Writes `position_extrapolation.json`, which chapter 1 plots. What it does not
 show: other sizes, other texts, or what fine-tuning on long windows repairs.
 
-    python book/experiments/position_extrapolation.py            # 15 runs, about 15 minutes
+    python book/experiments/position_extrapolation.py            # 15 runs, about 40 minutes
     python book/experiments/position_extrapolation.py --smallest # one short run, prints its rows
 """
 
@@ -166,7 +166,7 @@ def main() -> None:
     for seed in range(3):
         for scheme in SCHEMES:
             start = time.process_time()
-            losses = loss_by_position(train(scheme, seed, n_steps=1000), n_rows=512)
+            losses = loss_by_position(train(scheme, seed, n_steps=2500), n_rows=512)
             rows.append({"scheme": scheme, "seed": seed, "loss": losses})
             print(f"{scheme:10} {seed} {time.process_time() - start:4.0f} s", losses, flush=True)
     result = {
@@ -174,7 +174,7 @@ def main() -> None:
         "train_len": TRAIN_LEN,
         "test_len": TEST_LEN,
         "bucket": BUCKET,
-        "steps": 1000,
+        "steps": 2500,
         "torch": torch.__version__.split("+")[0],
         "machine": "CPU, one thread",
         "rows": rows,
