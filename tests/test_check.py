@@ -235,6 +235,15 @@ def test_a_failed_question_names_the_mistake() -> None:
     assert "→ Each token sees one token ahead of itself." in run_visible(one_ahead)
 
 
+def test_naming_a_mistake_prints_nothing_of_the_function(capsys: pytest.CaptureFixture) -> None:
+    def talkative(n_queries: int, n_keys: int) -> torch.Tensor:
+        print("called")
+        return one_ahead(n_queries, n_keys)
+
+    assert "→ Each token sees one token ahead" in run_visible(talkative)
+    assert capsys.readouterr().out.count("called") == 1
+
+
 def test_an_unknown_mistake_is_not_named() -> None:
     assert "→" not in run_visible(lambda t, s: torch.zeros(t, s, dtype=torch.bool))
 
