@@ -19,6 +19,7 @@ from nbgrader.apps import NbGraderAPI
 from autograder.bank import fold, pack_fingerprints, read_bank, solution_lines
 from autograder.course import Course, CourseError, nbgrader_config
 from autograder.lab import Lab, read_lab
+from autograder.lint import lint
 from glassbox import bank as fingerprints
 
 MARKERS = ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS")
@@ -30,6 +31,7 @@ def build(course: Course, names: list[str], check: bool = False) -> list[str]:
     changed = []
     for name in names:
         lab = read_lab(course, name)
+        lint(lab)
         released = _release(course, lab)
         changed += _install(released, course.labs / name, check)
         changed += _fingerprints(course, lab, check)

@@ -44,6 +44,7 @@ class Lab:
     path: Path
     notebook: NotebookNode
     questions: list[Question] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)  # cell id -> its cell line in the source
 
     @property
     def exercises(self) -> list[str]:
@@ -78,6 +79,7 @@ def read_lab(course: Course, name: str) -> Lab:
     _check_exercises(lab)
     _fill_points(lab)
     _identify(notebook)
+    lab.lines = {c["id"]: line for c, line in zip(notebook.cells, lines, strict=True)}
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
