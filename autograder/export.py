@@ -1,32 +1,88 @@
-"""Marks out of the gradebook, one row per student and lab, as CSV.
+"""Marks out of the gradebook as CSV: all of them, or a file that Canvas or Moodle can import.
 
-Marks given by hand count as soon as they are in the gradebook; `waiting` tells how many answers of
-the row still lack one. Formats of learning platforms (Canvas, Moodle) are not written yet.
+`csv` has a row per student and lab and a column per question; marks given by hand count as soon as
+they are in the gradebook, and `waiting` tells how many answers of the row still lack one. `canvas`
+and `moodle` have a row per student of the gradebook and a column per lab. Who handed in nothing has
+an empty cell, and so has, unless asked otherwise, a total that still waits for a person.
+
+Canvas (its `gradebook_importer.rb` and its exported files): the columns Student to Section come
+first and in this order; a student is found by ID, SIS User ID, SIS Login ID, then name; the row
+"Points Possible" sets the maximum; a column with an unknown title becomes a new assignment.
+Moodle (docs.moodle.org "Grade import" and its `load_data.php`): UTF-8, comma; the teacher maps
+`username` to username and each lab to a grade item or a new one; a name that Moodle does not know
+stops the whole import. In both, an empty cell can clear a mark that was there before. All this was
+read, not tried: no file has been imported into a live Canvas or Moodle.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autograder.course import Course, CourseError
 from autograder.ledger import Ledger, write_csv
 
+Table = list[list[Any]]
+CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+FILES = {"csv": "marks.csv", "canvas": "marks_canvas.csv", "moodle": "marks_moodle.csv"}
 
-def export(course: Course, labs: list[str], form: str = "csv") -> Path:
-    """Write `classroom/results/marks.csv`: a row per student and lab, a column per question."""
-    if form != "csv":
-        raise CourseError(f"--format {form} is not available yet; use --format csv.")
+
+@dataclass
+class Exported:
+    """The file, and how many totals were left out of it because they wait for a person."""
+
+    path: Path
+    left_out: int = 0
+
+
+def export(
+    course: Course, labs: list[str], form: str = "csv", include_waiting: bool = False
+) -> Exported:
+    """Write the marks of these labs to `classroom/results`; `include_waiting` for totals so far."""
     if not (course.classroom / "gradebook.db").exists():
         raise CourseError("There is no gradebook yet; type: autograder grade")
     with Ledger(course) as ledger:
-        graded = {a.name for a in ledger.book.assignments} & set(labs)
-        rows = [_row(s) for lab in sorted(graded) for s in ledger.book.assignment_submissions(lab)]
+        graded = sorted({a.name for a in ledger.book.assignments} & set(labs))
+        rows = [_row(s) for lab in graded for s in ledger.book.assignment_submissions(lab)]
+        students = sorted(s.id for s in ledger.book.students)
+        most = [ledger.book.find_assignment(lab).max_score for lab in graded]
+    if not rows:
+        raise CourseError(f"{', '.join(labs)}: nothing is graded yet; type: autograder grade")
+    path, left_out = course.classroom / "results" / FILES[form], 0
+    if form == "csv":
+        table = _questions(rows)
+    else:
+        left_out = 0 if include_waiting else sum(row["waiting"] > 0 for row in rows)
+        totals = _totals(rows, students, graded, include_waiting)
+        table = _canvas(totals, graded, most) if form == "canvas" else _moodle(totals, graded)
+    write_csv(path, table)
+    return Exported(path, left_out)
+
+
+def _questions(rows: list[dict[str, Any]]) -> Table:
     questions = list(dict.fromkeys(name for row in rows for name in row["questions"]))
-    head = ["student", "lab", "total", "max", "waiting", *questions]
-    table = [[*(row[k] for k in head[:5]), *(row["questions"].get(q, "") for q in questions)]
-             for row in sorted(rows, key=lambda r: (r["student"], r["lab"]))]  # fmt: skip
-    path = course.classroom / "results" / "marks.csv"
-    write_csv(path, [head, *table])
-    return path
+    head = ["student", "lab", "total", "max", "waiting"]
+    return [[*head, *questions]] + [
+        [*(row[k] for k in head), *(row["questions"].get(q, "") for q in questions)]
+        for row in sorted(rows, key=lambda r: (r["student"], r["lab"]))
+    ]
+
+
+def _totals(
+    rows: list[dict[str, Any]], students: list[str], labs: list[str], include_waiting: bool
+) -> dict[str, list[float | str]]:
+    """Per student a total or an empty cell for each lab."""
+    found = {(r["student"], r["lab"]): r["total"] for r in rows
+             if include_waiting or not r["waiting"]}  # fmt: skip
+    return {name: [found.get((name, lab), "") for lab in labs] for name in students}
+
+
+def _canvas(totals: dict[str, list[float | str]], labs: list[str], most: list[float]) -> Table:
+    head = [[*CANVAS, *labs], ["    Points Possible", "", "", "", "", *most]]
+    return head + [[name, "", "", name, "", *marks] for name, marks in totals.items()]
+
+
+def _moodle(totals: dict[str, list[float | str]], labs: list[str]) -> Table:
+    return [["username", *labs]] + [[name, *marks] for name, marks in totals.items()]
 
 
 def _row(submission: Any) -> dict[str, Any]:

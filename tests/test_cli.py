@@ -38,7 +38,7 @@ print(sorted({"torch", "nbgrader", "jupytext", "numpy"} & set(sys.modules)))
 
 def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], env=ENV, capture_output=True, text=True)
-    for verb in ("build", "grade", "feedback", "export", "audit", "doctor", "serve"):
+    for verb in ("build", "grade", "feedback", "export", "report", "audit", "doctor", "serve"):
         assert verb in done.stdout
     assert done.stdout.endswith("[]\n"), done.stdout
 
@@ -57,7 +57,7 @@ def test_outside_a_course_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     (["grade", "--submissions", "nowhere"], "is no folder"),
     (["grade", "--workers", "0"], "at least 1"),
     (["grade", "--student", "nobody"], "No submissions found"),
-    (["export", "--format", "canvas"], "not available yet"),
+    (["report", "lab77"], "is no lab of this course"),
 ])  # fmt: skip
 def test_mistakes_in_the_command(inside: Course, capsys: pytest.CaptureFixture[str],
                                  arguments: list[str], text: str) -> None:  # fmt: skip
@@ -88,6 +88,16 @@ def test_feedback_and_export(inside: Course, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "1 pages in" in out
     assert "marks.csv" in out
+    assert "wait" not in out
+    assert cli.main(["export", "--format", "moodle"]) == 0
+    assert "3 totals wait for a person and are left empty" in capsys.readouterr().out
+    assert cli.main(["export", "--format", "canvas", "--include-waiting"]) == 0
+    assert capsys.readouterr().out == "Marks: classroom/results/marks_canvas.csv\n"
+
+
+def test_report(inside: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report"]) == 0
+    assert capsys.readouterr().out == f"The class: classroom/report/{NAME}.html\n"
 
 
 def test_build_check(inside: Course, capsys: pytest.CaptureFixture[str]) -> None:
