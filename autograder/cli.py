@@ -9,8 +9,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autograder.course import Course, CourseError, find_course
+
+if TYPE_CHECKING:
+    from autograder.grade import Summary
 
 # nbformat → jsonschema → a grammar whose compilation takes seconds at every start, and which only
 # checks international web addresses. Without it jsonschema leaves that check out.
@@ -51,8 +55,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
     sub.add_argument("--student", metavar="NAME", help="grade this student only")
     sub.add_argument("--force", action="store_true", help="grade again what has a result")
+    sub.add_argument("--shard", metavar="I/N", help="grade this part of the class only, into files "
+                     "that merge reads")  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="DIR", help="where a shard's files go; "
+                     "default: classroom/shards/I-of-N")  # fmt: skip
     sub.add_argument("--unsafe-no-sandbox", action="store_true", help="run student code even where "
                      "it cannot be isolated: it can do what you can")  # fmt: skip
+    sub = verb("merge", _merge, "enter the files of graded shards into the gradebook", labs=False)
+    sub.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    sub.add_argument("--submissions", type=Path, metavar="DIR", help="what the shards graded; "
+                     "default: classroom/submitted")  # fmt: skip
+    sub.add_argument("--force", action="store_true", help="replace marks that differ")
     sub = verb("feedback", _feedback, "write a page per student and lab to classroom/feedback")
     sub.add_argument("--student", metavar="NAME", help="this student only")
     sub = verb("export", _export, "write the marks to classroom/results, for Canvas or Moodle too")
@@ -88,24 +101,53 @@ def _build(course: Course, args: argparse.Namespace) -> int:
 
 
 def _grade(course: Course, args: argparse.Namespace) -> int:
-    from autograder.grade import grade, overview
+    from autograder.grade import grade, grade_shard
+    from autograder.shard import Shard
 
     if args.workers is not None and args.workers < 1:
         raise CourseError("--workers must be at least 1.")
+    if args.out and not args.shard:
+        raise CourseError("--out is for --shard; results of a whole class go to classroom/results.")
     names = course.pick(args.labs)
-    done = grade(course, names, args.submissions, args.workers, args.student, args.force,
-                 args.unsafe_no_sandbox)  # fmt: skip
+    how = (args.submissions, args.workers, args.student, args.force, args.unsafe_no_sandbox)
+    if not args.shard:
+        return _tell(course, grade(course, names, *how), names, "graded now")
+    shard = Shard.parse(args.shard)
+    out = args.out or course.classroom / "shards" / f"{shard.index}-of-{shard.count}"
+    done = grade_shard(course, names, shard, out, *how)
+    print(f"Shard {args.shard}: {done.graded} graded now, {done.kept} had their result. "
+          f"Next, when all shards are done: autograder merge {_near(out)} …")  # fmt: skip
+    return _warn(done, out)
+
+
+def _merge(course: Course, args: argparse.Namespace) -> int:
+    from autograder.merge import merge
+
+    done = merge(course, args.folders, args.submissions, args.force)
+    code = _tell(course, done, course.all_labs(), "entered now")
+    for text in done.refused:
+        print(f"REFUSED {text}", file=sys.stderr)
+    return int(bool(code or done.refused))
+
+
+def _tell(course: Course, done: "Summary", names: list[str], what: str) -> int:
+    """Print the class and what was done; give the exit code."""
+    from autograder.grade import overview
+
     _print_table(overview(course, names))
-    print(f"\n{done.graded} graded now, {done.kept} had their result. Marks: {_near(done.table)}")
+    print(f"\n{done.graded} {what}, {done.kept} had their result. Marks: {_near(done.table)}")
+    if done.waiting:
+        print(f"{done.waiting} written answers wait for you; type: autograder serve")
+    return _warn(done, course.classroom / "results")
+
+
+def _warn(done: "Summary", notes: Path) -> int:
     if done.tier == "none":
         print("Student code was NOT isolated from this machine; autograder doctor says why.",
               file=sys.stderr)  # fmt: skip
-    if done.waiting:
-        print(f"{done.waiting} written answers wait for you; type: autograder serve")
     for name in done.ungraded:
         print(f"UNGRADED {name}: a fault of the grader, not a mark of 0; see the notes in "
-              f"{_near(course.classroom / 'results')} and run grade again.",
-              file=sys.stderr)  # fmt: skip
+              f"{_near(notes)} and run grade again.", file=sys.stderr)  # fmt: skip
     return int(bool(done.ungraded))
 
 

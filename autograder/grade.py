@@ -1,8 +1,8 @@
-"""Grade a class: submissions to worker processes, results to the ledger, progress to the terminal.
+"""Grade a class: submissions to worker processes, results to a sink, progress to the terminal.
 
 Workers read, merge and run; this process alone writes. Each result is recorded as it arrives, so a
 run may be stopped or killed at any moment and begun again. How a submission is run is the
-business of `runner`, where marks go that of `ledger`.
+business of `runner`, where results go that of the sink: `ledger`, or `shard` for part of a class.
 """
 
 import multiprocessing
@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from nbformat import NotebookNode
 from tqdm import tqdm
@@ -27,11 +28,24 @@ from autograder.intake import Merged, Submission
 from autograder.lab import Lab, read_lab
 from autograder.ledger import Ledger, job_key, lab_key
 from autograder.runner import Result
+from autograder.shard import Shard, Shelf
 
 Job = tuple[Submission, str]  # and its key
 Done = tuple[Job, Merged | None, Result | None]
+Labs = dict[str, tuple[Lab, NotebookNode]]  # lab and release by name
 
-_labs: dict[str, tuple[Lab, NotebookNode]] = {}  # in a worker: lab and release by name
+_labs: Labs = {}  # in a worker
+
+
+class Sink(Protocol):
+    """Where results go: to the gradebook or to files."""
+
+    def done(self, submission: Submission, key: str) -> bool:
+        """Whether this very submission has its result."""
+
+    def record(self, lab: Lab, release: NotebookNode, submission: Submission, merged: Merged,
+               result: Result, key: str) -> None:  # fmt: skip
+        """Keep one result."""
 
 
 @dataclass
@@ -43,7 +57,14 @@ class Summary:
     ungraded: list[str] = field(default_factory=list)
     waiting: int = 0  # written answers
     table: Path | None = None
+    refused: list[str] = field(default_factory=list)  # result files, in a merge
     tier: str = sandbox.TIER  # how student code was isolated
+
+    def add(self, result: Result) -> None:
+        """Count a result that was kept just now."""
+        self.graded += 1
+        if result.ungraded:
+            self.ungraded.append(f"{result.student}/{result.lab}")
 
 
 def grade(course: Course, names: list[str], folder: Path | None = None, workers: int | None = None,
@@ -53,6 +74,34 @@ def grade(course: Course, names: list[str], folder: Path | None = None, workers:
 
     SandboxError where student code cannot be isolated, unless `unsafe` allows that.
     """
+    labs, found = _find(course, names, folder, student)
+    summary = Summary()
+    with Ledger(course) as ledger:
+        used = [labs[name][0] for name in sorted({s.lab for s in found})]
+        for lab in used:
+            ledger.prepare(lab)
+        try:
+            _fill(ledger, labs, found, workers, force, unsafe, summary)
+        finally:
+            summary.table = ledger.write_table()
+        summary.waiting = sum(map(ledger.waiting, used))
+    return summary
+
+
+def grade_shard(course: Course, names: list[str], shard: Shard, out: Path,
+                folder: Path | None = None, workers: int | None = None, student: str | None = None,
+                force: bool = False, unsafe: bool = False) -> Summary:  # fmt: skip
+    """Grade one part of a class into result files below `out`, for `merge`."""
+    labs, found = _find(course, names, folder, student)
+    out.mkdir(parents=True, exist_ok=True)
+    summary, mine = Summary(), [s for s in found if shard.has(s)]
+    _fill(Shelf(out), labs, mine, workers, force, unsafe, summary)
+    return summary
+
+
+def _find(course: Course, names: list[str], folder: Path | None,
+          student: str | None) -> tuple[Labs, list[Submission]]:  # fmt: skip
+    """The labs and what was handed in for them."""
     labs = {}
     for name in names:
         lab = read_lab(course, name)
@@ -63,27 +112,23 @@ def grade(course: Course, names: list[str], folder: Path | None = None, workers:
         raise CourseError(
             f"No submissions found; they are looked for in {folder}/STUDENT/LAB/LAB.ipynb."
         )
-    summary = Summary()
-    with Ledger(course) as ledger:
-        ours = {}
-        for name in sorted({s.lab for s in found}):
-            ledger.prepare(labs[name][0])
-            ours[name] = lab_key(labs[name][0])
-        jobs = [(s, job_key(ours[s.lab], s)) for s in found]
-        if not force:
-            todo = [(s, key) for s, key in jobs if not ledger.done(s, key)]
-            summary.kept, jobs = len(jobs) - len(todo), todo
-        if jobs:
-            summary.tier = sandbox.require(unsafe)  # asked once; forked workers know the answer
-        try:
-            _run_all(labs, jobs, workers or os.cpu_count() or 1, ledger, summary)
-        finally:
-            summary.table = ledger.write_table()
-        summary.waiting = sum(ledger.waiting(labs[name][0]) for name in ours)
-    return summary
+    return labs, found
 
 
-def _run_all(labs: dict, jobs: list[Job], workers: int, ledger: Ledger,
+def _fill(sink: Sink, labs: Labs, found: list[Submission], workers: int | None, force: bool,
+          unsafe: bool, summary: Summary) -> None:  # fmt: skip
+    """Put into the sink what it does not have."""
+    ours = {name: lab_key(labs[name][0]) for name in {s.lab for s in found}}
+    jobs = [(s, job_key(ours[s.lab], s)) for s in found]
+    if not force:
+        todo = [(s, key) for s, key in jobs if not sink.done(s, key)]
+        summary.kept, jobs = len(jobs) - len(todo), todo
+    if jobs:
+        summary.tier = sandbox.require(unsafe)  # asked once; forked workers know the answer
+    _run_all(labs, jobs, workers or os.cpu_count() or 1, sink, summary)
+
+
+def _run_all(labs: Labs, jobs: list[Job], workers: int, sink: Sink,
              summary: Summary) -> None:  # fmt: skip
     """Run jobs in a pool and record what comes back; one retry for those that a pool lost."""
     tqdm.monitor_interval = 0  # a thread, which a fork must not meet
@@ -96,17 +141,15 @@ def _run_all(labs: dict, jobs: list[Job], workers: int, ledger: Ledger,
                     continue
                 merged = merged or Merged(submission.student, submission.lab)
                 result = result or runner.ungraded(labs[submission.lab][0], submission.student)
-                ledger.record(*labs[submission.lab], submission, merged, result, key)
-                summary.graded += 1
-                if result.ungraded:
-                    summary.ungraded.append(f"{result.student}/{result.lab}")
+                sink.record(*labs[submission.lab], submission, merged, result, key)
+                summary.add(result)
                 bar.update()
             jobs, workers = lost, 1
             if not lost:
                 return
 
 
-def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: skip
+def _pool(labs: Labs, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: skip
     """Yield (job, merged, result) as they are done; (job, None, None) where a worker died."""
     if not jobs:
         return
@@ -128,7 +171,7 @@ def _pool(labs: dict, jobs: list[Job], workers: int) -> Iterator[Done]:  # fmt: 
         raise
 
 
-def _begin(labs: dict[str, tuple[Lab, NotebookNode]], parent: int) -> None:
+def _begin(labs: Labs, parent: int) -> None:
     """In a new worker: remember the labs; Ctrl-C is the parent's; end when the parent has gone."""
     _labs.update(labs)
     signal.signal(signal.SIGINT, lambda *_: None)

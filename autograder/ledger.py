@@ -59,7 +59,7 @@ class Ledger:
         """Make the assignment and its cells known to the gradebook, as nbgrader would."""
         source = self.course.root / "_build/labs/source" / lab.name / f"{lab.name}.ipynb"
         if not source.exists():  # formgrader lists the assignments that it finds there
-            _replace(source, nbformat.writes(lab.notebook))
+            write_whole(source, nbformat.writes(lab.notebook))
         self.book.update_or_create_assignment(lab.name)
         names = {"notebook": lab.name, "assignment": lab.name, "db_url": self.url}
         notebook, resources = copy.deepcopy(lab.notebook), {"nbgrader": names}
@@ -90,11 +90,11 @@ class Ledger:
         if not result.ungraded:
             self._patiently(lambda: self._enter(lab, submission, merged, result))
             notebook = marked_copy(lab, release, merged, result)
-            _replace(self._copy_path(lab.name, result.student), nbformat.writes(notebook) + "\n")
+            write_whole(self._copy_path(lab.name, result.student), nbformat.writes(notebook) + "\n")
         stored = {"key": key, "engine": ENGINE, "ungraded": result.ungraded} | asdict(result)
         del stored["outputs"]
         text = json.dumps(stored, indent=1, ensure_ascii=False)
-        _replace(self._file(lab.name, result.student), text + "\n")
+        write_whole(self._file(lab.name, result.student), text + "\n")
 
     def _enter(self, lab: Lab, submission: Submission, merged: Merged, result: Result) -> None:
         who = (lab.name, result.student)
@@ -204,10 +204,10 @@ def _rows(stored: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
                q["status"], q["message"])  # fmt: skip
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_whole(path: Path, text: str, mark: str = "") -> None:
+    """Write a file so that it is there whole or not at all; writers at once need a mark each."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
+    draft = path.with_name(f".{path.name}.{mark}part")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
