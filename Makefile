@@ -71,7 +71,7 @@ serve: $(VENV)/.ready
 	@python -m autograder serve --port $(PORT)
 
 lab: $(VENV)/.ready
-	jupyter lab --notebook-dir=labs
+	jupyter lab --notebook-dir=labs $(if $(filter 0,$(shell id -u)),--allow-root)
 
 student: $(VENV)/.ready
 	@$(MAKE) --no-print-directory labs book

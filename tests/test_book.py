@@ -1,6 +1,7 @@
 """The book's sources, and the built site where there is one, without a browser."""
 
 import ast
+import html
 import json
 import os
 import re
@@ -166,6 +167,18 @@ def test_every_page_of_the_toc_is_built(pages: list[Path]) -> None:
         assert SITE / f"{name}.html" in pages
 
 
+def test_print_has_every_quiz_option(articles: list[Path]) -> None:
+    for quiz in QUIZZES:
+        options = [a["answer"] for q in json.loads(quiz.read_text()) for a in q["answers"]]
+        pages = [
+            p.read_text() for p in articles if f'data-quiz="quiz/{quiz.name}"' in p.read_text()
+        ]
+        assert len(pages) == 1, f"no page has a list of answers of {quiz.name}"
+        listed = pages[0].split('class="quiz-answers"')[1]
+        assert listed.count("<strong>Right:</strong>") >= 1
+        assert [x for x in options if html.escape(str(x)) not in listed] == []
+
+
 def test_internal_links_and_images_resolve(pages: list[Path]) -> None:
     dead = []
     for page in pages:
@@ -221,8 +234,8 @@ def test_every_image_has_alternative_text(articles: list[Path]) -> None:
 
 def test_no_cell_failed_and_no_widget_needs_a_kernel(articles: list[Path]) -> None:
     for page in articles:
-        html = page.read_text(encoding="utf-8")
-        assert "application/vnd.jupyter.widget-view" not in html, page.name
+        text = page.read_text(encoding="utf-8")
+        assert "application/vnd.jupyter.widget-view" not in text, page.name
         if page.is_relative_to(SITE / "book"):
             tags = soup(page).select(".cell:not(.tag_raises-exception) .output.traceback")
             assert not tags, f"{page.name}: {tags[0].get_text()[-200:]}"

@@ -7,6 +7,8 @@ It adds no directive, fetches nothing, and is not called `site` because Python's
 always imported first.
 """
 
+import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -80,15 +82,51 @@ def load_mathjax_for_quiz(
         app.env.get_domain("math").data["has_equations"][pagename] = True
 
 
+def write_quiz_answers(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Fill `<div class="quiz-answers" data-quiz="quiz/NAME.json"></div>` with the quiz as a list.
+
+    The quiz needs JavaScript; the list is what print and readers without it see (glassbox.css).
+    """
+
+    def answers(match: re.Match[str]) -> str:
+        path = Path(app.srcdir, pagename).parent / match["quiz"]
+        questions = json.loads(path.read_text(encoding="utf-8"))
+        items = "".join(map(_answered, questions))
+        intro = "<p>Every option, with its explanation:</p>"
+        return f"{match[1]}{intro}<ol>{items}</ol>{_NO_SCRIPT}</div>"
+
+    if "body" in context:
+        context["body"] = re.sub(
+            r'(<div class="quiz-answers" data-quiz="(?P<quiz>[^"]+)">)\s*</div>',
+            answers,
+            context["body"],
+        )
+
+
+_NO_SCRIPT = "<noscript><style>.quiz-answers { display: block !important; }</style></noscript>"
+
+
+def _answered(question: dict[str, Any]) -> str:
+    """One question as a list item: its text, then each option marked right or wrong."""
+    options = "".join(
+        f"<li><strong>{'Right' if a['correct'] else 'Wrong'}:</strong> "
+        f"{html.escape(str(a.get('answer', a.get('code', ''))))}. {html.escape(a['feedback'])}</li>"
+        for a in question["answers"]
+    )
+    return f"<li><p>{html.escape(question['question'])}</p><ul>{options}</ul></li>"
+
+
 def repair_html(app: Sphinx, exception: Exception | None) -> None:
     """Apply the repairs to all built pages; doing it twice changes nothing."""
     if exception or app.builder.format != "html":
         return
     for path in Path(app.outdir).rglob("*.html"):
-        html = mended = path.read_text(encoding="utf-8")
+        built = mended = path.read_text(encoding="utf-8")
         for pattern, replacement in REPAIRS:
             mended = re.sub(pattern, replacement, mended)
-        if mended != html:
+        if mended != built:
             path.write_text(mended, encoding="utf-8")
 
 
@@ -104,6 +142,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         app.connect("config-inited", configure_tips, priority=100)
         app.connect("html-page-context", remove_old_tips, priority=440)
     app.connect("html-page-context", load_mathjax_for_quiz, priority=450)
+    app.connect("html-page-context", write_quiz_answers, priority=500)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", repair_html)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
