@@ -17,7 +17,6 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -146,18 +145,20 @@ def _answers(entry: Entry) -> dict[str, tuple[str, list[Answer], list[int]]]:
 
 
 def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
-    """The fewest cases, the first among them, on which these answers differ from all others.
+    """The first cases, as few as tell these answers from the right ones and all other mistakes'.
 
-    "Differ" means by ten times the tolerance with which they are recognised. If no set of cases
-    does it, none: then the mistake is never named.
+    Every earlier case counts, not only the one that differs: a function that is wrong in a plain
+    case for another reason must not be told about a special one. "Differ" means by ten times the
+    tolerance with which answers are recognised. Where no case differs the mistake is never named.
     """
-    every = range(len(answers))
-    sets = [(0, *more) for n in every for more in combinations(every[1:], n)]
-    differ = [
-        {i for i in every if not fingerprints.same(answers[i], o[i], 10 * fingerprints.TOLERANCE)}
-        for o in others
-    ]
-    return list(next((s for s in sets if all(d & set(s) for d in differ)), ()))
+
+    def first_difference(other: list[Answer]) -> int:
+        loose = 10 * fingerprints.TOLERANCE
+        pairs = enumerate(zip(answers, other, strict=True))
+        return next((i for i, (a, b) in pairs if not fingerprints.same(a, b, loose)), len(answers))
+
+    last = max(map(first_difference, others))
+    return list(range(last + 1)) if last < len(answers) else []
 
 
 def solution_lines(lab: Lab) -> set[str]:

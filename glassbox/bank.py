@@ -3,8 +3,8 @@
 `probes/labNN_slug.npz` holds, for each exercise, a probe (a list of calls) and the answers that
 known wrong solutions give to it: numbers, no code and no right answer. `Fingerprints.diagnose`
 makes the calls with the learner's function and names a mistake only if the answers are those of
-that mistake and of no other. A mistake is compared on the calls that tell it apart, the first one
-always among them, so that a second, unrelated slip does not hide it. The teacher's
+that mistake and of no other. A mistake is compared on the first calls, as many as tell it
+apart, so that a second slip in a more special call does not hide it. The teacher's
 `autograder build` writes the file with `pack`; it holds arrays only, so that reading it can run
 nothing (no pickle).
 """
@@ -113,7 +113,7 @@ class Fingerprints:
                 yield exercise, text
 
     def diagnose(self, exercise: str, function: Callable) -> str | None:
-        """The mistake that `function` makes, or None if none fits or two fit equally early.
+        """The mistake that `function` makes, or None if none fits.
 
         A function may make two mistakes; probes go from plain calls to special ones, and the
         mistake that shows first is told first.
@@ -126,14 +126,13 @@ class Fingerprints:
                 answers = [answer(function, case) for case in self.cases(exercise)]
         except NotImplementedError:
             return None
-        fits = [
-            (max(i for i, _ in m["telling"]), m["diagnosis"])
+        fits = {
+            m["diagnosis"]
             for m in entry["mistakes"]
             if m["telling"]
             and all(same(answers[i], self._stored(m["key"], i, n)) for i, n in m["telling"])
-        ]
-        first = {text for case, text in fits if case == min(fits)[0]}
-        return first.pop() if len(first) == 1 else None
+        }
+        return fits.pop() if len(fits) == 1 else None
 
     def _stored(self, key: str, case: int, parts: int) -> list[np.ndarray]:
         return [self._arrays[f"{key}/{case}/{part}"] for part in range(parts)]

@@ -235,6 +235,17 @@ def test_a_failed_question_names_the_mistake() -> None:
     assert "→ Each token sees one token ahead of itself." in run_visible(one_ahead)
 
 
+def test_a_plain_error_of_unknown_cause_is_not_told_about_a_special_call() -> None:
+    """Right without a mask, wrong with one in a way no one listed; scales after the product."""
+
+    def attention(q, k, v, mask=None):
+        scores = (q @ k.mT) / q.shape[-1] ** 0.5
+        weights = (scores if mask is None else scores.masked_fill(~mask, -1.0)).softmax(-1)
+        return weights @ v, weights
+
+    check.mistakes(f"{LAB}.attention", attention)  # says nothing
+
+
 def test_naming_a_mistake_prints_nothing_of_the_function(capsys: pytest.CaptureFixture) -> None:
     def talkative(n_queries: int, n_keys: int) -> torch.Tensor:
         print("called")

@@ -15,7 +15,8 @@
 # Four rules hold for every function here.
 #
 # - The docstring is the contract. The checks test all of it and nothing else.
-# - A result has the dtype and the device of the input, unless the docstring says otherwise.
+# - A result has the dtype and the device of the input and is as exact: float64 is not lowered on
+#   the way. The docstring says where it is otherwise.
 # - Arguments are never changed.
 # - In a mask, `True` means "may attend".
 
@@ -749,8 +750,8 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
 
     x (..., C), weight and bias (C,) -> (..., C).
     The variance is the mean squared deviation (divisor C); eps is added under the
-    root. Mean and variance are computed in float32 or better: in float16 the square
-    of 256 is already infinite.
+    root. Mean and variance of float16 are computed in float32, because there the square
+    of 256 is already infinite; those of float64 in float64.
     With weight 1 and bias 0 every token has mean 0 and variance 1.
     """
     ### BEGIN SOLUTION
@@ -831,7 +832,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
 
     x (..., C), weight (C,) -> (..., C).
     x is divided by sqrt(mean(x²) + eps), then multiplied by weight.
-    Squares are computed in float32 or better.
+    Squares of float16 are computed in float32, those of float64 in float64.
     With weight 1 the mean square of every token is 1.
     """
     ### BEGIN SOLUTION
