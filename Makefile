@@ -45,7 +45,8 @@ test: system $(VENV)/.ready
 	python -m autograder build --check
 	python -m autograder audit
 	@$(MAKE) --no-print-directory book
-	python -m pytest tests -n 2 --dist loadgroup
+	python -m pytest tests/test_browser.py
+	python -m pytest tests -n 2 --dist loadgroup --ignore=tests/test_browser.py
 
 system:
 	@bash setup/system.sh
