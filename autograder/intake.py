@@ -59,6 +59,7 @@ class Merged:
     missing: set[str] = field(default_factory=set)  # answers that were not found
     untouched: set[str] = field(default_factory=set)  # answers that equal the release
     findings: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # short codes for the teacher: duplicate, …
     malformed: str = ""
 
 

@@ -204,7 +204,8 @@ def _harmless(output: dict[str, Any]) -> bool:
 def _merged(stored: dict[str, Any], student: str, lab: str) -> Merged:
     cells = [Cell(c["role"], c["id"], c["kind"], "", c["shown"]) for c in stored["cells"]]
     missing, untouched = set(stored["missing"]), set(stored["untouched"])
-    return Merged(student, lab, cells, missing, untouched, stored["findings"], stored["malformed"])
+    return Merged(student, lab, cells, missing, untouched, stored["findings"],
+                  stored["flags"], stored["malformed"])  # fmt: skip
 
 
 def _check_cells(merged: Merged, result: Result, release: NotebookNode) -> None:

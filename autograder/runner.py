@@ -84,6 +84,7 @@ class Result:
     lab: str
     questions: list[QuestionResult] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # of the submission, see intake
     outputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of student cells
     seconds: float = 0.0
     tier: str = sandbox.NONE  # how student code was isolated
@@ -125,7 +126,8 @@ def run(lab: Lab, merged: Merged, timeout: float = 30.0, total: float = 600.0,
         cells = _everywhere(lab, "missing", "No answer was found.")
     else:
         cells = None
-    result = Result(merged.student, lab.name, findings=list(merged.findings), tier=tier)
+    result = Result(merged.student, lab.name, findings=list(merged.findings),
+                    flags=list(merged.flags), tier=tier)  # fmt: skip
     for attempt in (1, 2) if cells is None else ():
         try:
             with _Session(lab, merged, timeout, begun + total, tier) as session:

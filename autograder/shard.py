@@ -22,18 +22,19 @@ from autograder.lab import Lab
 from autograder.ledger import lab_key, write_whole
 from autograder.runner import ENGINE, Result
 
-FORMAT = 1
+FORMAT = 2
 CELL = {"points": float, "max_points": float, "status": str, "message": str, "teacher_detail": str}
 SHAPE = {
     "format": int, "engine": str, "lab_key": str, "key": str, "submission": [str],
     "result": {
-        "student": str, "lab": str, "findings": [str], "seconds": float, "tier": str,
+        "student": str, "lab": str, "findings": [str], "flags": [str], "seconds": float,
+        "tier": str,
         "questions": [{"question": str, "points": float, "max_points": float, "status": str,
                        "message": str, "cells": {str: CELL}}],
         "outputs": {str: [dict]},
     },
     "merged": {"cells": [{"role": str, "id": str, "kind": str, "shown": str}], "missing": [str],
-               "untouched": [str], "findings": [str], "malformed": str},
+               "untouched": [str], "findings": [str], "flags": [str], "malformed": str},
 }  # fmt: skip
 
 
@@ -89,7 +90,7 @@ class Shelf:
             "submission": list(submission.findings), "result": asdict(result),
             "merged": {"cells": cells, "missing": sorted(merged.missing),
                        "untouched": sorted(merged.untouched), "findings": merged.findings,
-                       "malformed": merged.malformed},
+                       "flags": merged.flags, "malformed": merged.malformed},
         }, indent=1)  # fmt: skip
         write_whole(self._file(lab.name, result.student), text + "\n", secrets.token_hex(4))
 
