@@ -19,7 +19,7 @@ from autograder.course import Course, CourseError
 from autograder.intake import Submission, read_release
 from autograder.lab import read_lab
 from autograder.merge import merge
-from autograder.shard import Shard
+from autograder.shard import FORMAT, Shard
 
 ENV = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 STUDENTS = {"ada", "bob", "dave", "eve", "mallory", "_1+1_x_"}
@@ -170,7 +170,7 @@ BAD = {
     "wrong type": (lambda s: first_cell(s).update(points=True), "has not the form"),
     "no number": (lambda s: first_cell(s).update(points=float("nan")), "cannot be read"),
     "half a letter": (lambda s: first_cell(s).update(message="\ud800"), "cannot be read"),
-    "format": (lambda s: s.update(format=2), "another format"),
+    "format": (lambda s: s.update(format=FORMAT + 1), "another format"),
     "engine": (lambda s: s.update(engine="kernel-0"), "made by engine 'kernel-0'"),
     "lab": (lambda s: s.update(lab_key="0" * 64), f"another version of {NAME}"),
     "key": (lambda s: s.update(key="0" * 64), "another version of what was handed in"),
