@@ -5,14 +5,17 @@ known wrong solutions give to it: numbers, no code and no right answer. `Fingerp
 makes the calls with the learner's function and names a mistake only if the answers are those of
 that mistake and of no other. A mistake is compared on the first calls, as many as tell it
 apart, so that a second slip in a more special call does not hide it. The teacher's
-`autograder build` writes the file with `pack`; it holds arrays only, so that reading it can run
-nothing (no pickle).
+`autograder build` writes the file with `pack`; it holds arrays, and names of makers in this package
+for what is no array, so that reading it can run nothing else (no pickle).
 """
 
+import importlib
 import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,25 @@ from torch import Tensor, nn
 
 PROBES = Path(__file__).parent / "probes"
 TOLERANCE = 1e-4  # relative to the largest entry: the same mistake written in another way
+
+
+@dataclass(frozen=True)
+class Made:
+    """A value of a probe that is made anew for each call: a config, a function, a module.
+
+    `maker` is "module:name" in this package. A module becomes float64 and gets the weights `state`.
+    """
+
+    maker: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Tensor] | None = None
+
+
+def made(maker: Callable, *args: object, state: dict[str, Tensor] | None = None,
+         **kwargs: object) -> Made:  # fmt: skip
+    """`maker(*args, **kwargs)` as a value of a probe; `maker` is defined in glassbox."""
+    return Made(f"{maker.__module__}:{maker.__qualname__}", list(args), kwargs, state)
 
 
 def clone(value: Any) -> Any:
@@ -40,19 +62,26 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
 
     A case holds `args` and `kwargs`; for a class also `init` (constructor keywords) and `state`
     (weights to load). A raised exception is an answer too: its name. So is an argument that the
-    call has changed: its number.
+    call has changed: its number, or the weights of a module after the call. Random numbers are
+    drawn from seed 0.
     """
-    given = clone(case)
-    try:
-        if "init" in given:
-            function = _module(function, given["init"], given["state"])
-        with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        modules: list[nn.Module] = []
+        given = _make(clone(case), modules)
+        earlier = [_weights(m) for m in modules]
+        torch.manual_seed(0)
+        try:
+            if "init" in given:
+                function = _module(function, given["init"], given["state"])
             got = function(*given["args"], **given["kwargs"])
-    except NotImplementedError:
-        raise
-    except Exception as error:
-        return [np.array(f"raised {type(error).__name__}")]
-    parts = got if isinstance(got, tuple | list) else [got]
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            return [np.array(f"raised {type(error).__name__}")]
+        later = [_weights(m) for m in modules]
+    parts = [*got] if isinstance(got, tuple | list) else [got]
+    parts += [x for x, old in zip(later, earlier, strict=True) if not torch.equal(x, old)]
     changed = [
         i for i, (before, after) in enumerate(zip(case["args"], given["args"], strict=True))
         if isinstance(before, Tensor) and not torch.equal(before, after)
@@ -60,9 +89,49 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
     return [_array(part) for part in parts] + [np.array(f"changed argument {i}") for i in changed]
 
 
-def _module(kind: type[nn.Module], init: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
-    module = kind(**init).double()
-    module.load_state_dict(state)
+def _make(value: Any, modules: list[nn.Module]) -> Any:
+    """The value with every `Made` in it made; modules among them are listed in `modules`."""
+    if isinstance(value, Made):
+        place, name = value.maker.split(":")
+        if place.split(".")[0] != __package__:
+            raise ValueError(f"A probe is made by glassbox only, not by {value.maker}.")
+        maker = getattr(importlib.import_module(place), name)
+        args, kwargs = _make(clone([value.args, value.kwargs]), modules)
+        if isinstance(maker, type) and issubclass(maker, nn.Module):
+            modules.append(_module(_there(maker), kwargs, value.state, *args))
+            return modules[-1]
+        return maker(*args, **kwargs)
+    if isinstance(value, tuple | list):
+        return type(value)(_make(v, modules) for v in value)
+    if isinstance(value, dict):
+        return {k: _make(v, modules) for k, v in value.items()}
+    return value
+
+
+def _there(maker: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The class, to be constructed where the learner's code runs."""
+    from glassbox import check  # which imports this module
+
+    there = getattr(check, "there", None)
+    return maker if there is None else partial(there, maker)
+
+
+def _weights(module: nn.Module) -> Tensor:
+    """All weights of a module in one row, and how many of them are its own (shared ones once)."""
+    values = [v.flatten().double() for v in module.state_dict().values()]
+    own = sum(p.numel() for p in module.parameters())
+    return torch.cat([*values, torch.tensor([own], dtype=torch.float64)])
+
+
+def _module(
+    kind: Callable[..., nn.Module],
+    init: dict[str, Any],
+    state: dict[str, Tensor] | None,
+    *args: Any,
+) -> nn.Module:
+    module = kind(*args, **init).double()
+    if state is not None:
+        module.load_state_dict(state)
     return module.eval()
 
 
@@ -140,6 +209,10 @@ class Fingerprints:
     def _decode(self, value: Any) -> Any:
         if isinstance(value, dict) and "$tensor" in value:
             return torch.from_numpy(self._arrays[value["$tensor"]].copy())
+        if isinstance(value, dict) and "$made" in value:
+            return Made(value["$made"], *self._decode(value["with"]))
+        if isinstance(value, dict) and "$tuple" in value:
+            return tuple(self._decode(value["$tuple"]))
         if isinstance(value, dict):
             return {k: self._decode(v) for k, v in value.items()}
         if isinstance(value, list):
@@ -188,8 +261,13 @@ def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Tensor):
         arrays[key] = value.numpy()
         return {"$tensor": key}
+    if isinstance(value, Made):
+        parts = [value.args, value.kwargs, value.state]
+        return {"$made": value.maker, "with": _encode(parts, key, arrays)}
+    if isinstance(value, tuple):
+        return {"$tuple": _encode(list(value), key, arrays)}
     if isinstance(value, dict):
         return {k: _encode(v, f"{key}/{k}", arrays) for k, v in value.items()}
-    if isinstance(value, tuple | list):
+    if isinstance(value, list):
         return [_encode(v, f"{key}/{i}", arrays) for i, v in enumerate(value)]
     return value

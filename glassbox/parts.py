@@ -1,0 +1,185 @@
+"""What labs give beside functions to write: configs, modules with named weights, small networks.
+
+`BlockParts` and `GPTParts` hold the layers of a GPT and have no forward pass: writing it is the
+exercise. `Encoder` and `Decoder` are complete; they wrap torch's attention so that masks read as
+everywhere in this course (True: may attend). The small functions at the end serve the probes by
+which mistakes are recognised. No answer to an exercise is here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """The sizes of a GPT. `n_kv_heads` None: as many as query heads; `d_ff` None: 4 · d_model."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    vocab_size: int
+    context_len: int
+    d_ff: int | None = None
+    n_kv_heads: int | None = None
+    norm: str = "pre"  # or "post"
+    tied: bool = True
+    dropout: float = 0.0
+
+
+class BlockParts(nn.Module):
+    """The layers of one transformer block, named; the forward pass is yours."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        C, d_ff = config.d_model, config.d_ff or 4 * config.d_model
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads or config.n_heads
+        self.placement = config.norm  # "pre" or "post"
+        d_head = C // self.n_heads
+        self.norm1 = nn.LayerNorm(C)  # eps 1e-5, as in GPT-2
+        self.q_proj = nn.Linear(C, self.n_heads * d_head)
+        self.k_proj = nn.Linear(C, self.n_kv_heads * d_head)
+        self.v_proj = nn.Linear(C, self.n_kv_heads * d_head)
+        self.out_proj = nn.Linear(self.n_heads * d_head, C)
+        self.norm2 = nn.LayerNorm(C)
+        self.ff_in = nn.Linear(C, d_ff)
+        self.ff_out = nn.Linear(d_ff, C)
+        self.dropout = nn.Dropout(config.dropout)
+
+
+class GPTParts(nn.Module):
+    """The layers of a GPT, named; tying the head and the forward pass are yours."""
+
+    def __init__(self, config: GPTConfig, block: Callable[[GPTConfig], nn.Module] = BlockParts):
+        super().__init__()
+        self.config = config
+        self.token = nn.Embedding(config.vocab_size, config.d_model)
+        self.position = nn.Embedding(config.context_len, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList([block(config) for _ in range(config.n_layers)])
+        self.norm = nn.LayerNorm(config.d_model)  # the final norm
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+
+# --- encoder and decoder ---------------------------------------------------------------------
+
+
+class _Layer(nn.Module):
+    """A pre-norm block of torch's parts, with cross-attention if `cross`."""
+
+    def __init__(self, config: GPTConfig, cross: bool) -> None:
+        super().__init__()
+        C, d_ff = config.d_model, config.d_ff or 4 * config.d_model
+        names = ("self", "cross") if cross else ("self",)
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(C) for name in (*names, "ff")})
+        self.attention = nn.ModuleDict(
+            {name: nn.MultiheadAttention(C, config.n_heads, batch_first=True) for name in names}
+        )
+        self.ff = nn.Sequential(nn.Linear(C, d_ff), nn.GELU("tanh"), nn.Linear(d_ff, C))
+
+    def forward(
+        self, x: Tensor, mask: Tensor, memory: Tensor | None, seen: Tensor | None
+    ) -> Tensor:
+        x = x + self._attend("self", x, None, mask)
+        if memory is not None and seen is not None:
+            x = x + self._attend("cross", x, memory, seen)
+        return x + self.ff(self.norms["ff"](x))
+
+    def _attend(self, name: str, x: Tensor, memory: Tensor | None, mask: Tensor) -> Tensor:
+        x = self.norms[name](x)
+        source, layer = x if memory is None else memory, self.attention[name]
+        shape = (len(x), layer.num_heads, x.shape[1], source.shape[1])
+        hidden = ~mask.expand(shape).flatten(0, 1)  # torch's layer wants True where it is hidden
+        return layer(x, source, source, attn_mask=hidden, need_weights=False)[0]
+
+
+class _Stack(nn.Module):
+    """Embeddings, layers, final norm."""
+
+    def __init__(self, config: GPTConfig, cross: bool) -> None:
+        super().__init__()
+        self.token = nn.Embedding(config.vocab_size, config.d_model)
+        self.position = nn.Embedding(config.context_len, config.d_model)
+        self.layers = nn.ModuleList([_Layer(config, cross) for _ in range(config.n_layers)])
+        self.norm = nn.LayerNorm(config.d_model)
+
+    def run(
+        self, ids: Tensor, mask: Tensor, memory: Tensor | None = None, seen: Tensor | None = None
+    ) -> Tensor:
+        x = self.token(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))
+        for layer in self.layers:
+            x = layer(x, mask, memory, seen)
+        return self.norm(x)
+
+
+class Encoder(_Stack):
+    """`encoder(ids, mask)`: (B, S), mask broadcast to (B, H, S, S) -> memory (B, S, C)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config, cross=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The memory that a decoder reads."""
+        return self.run(ids, mask)
+
+
+class Decoder(_Stack):
+    """`decoder(ids, memory, mask, seen)`: (B, T), (B, S, C) and two masks -> logits (B, T, V).
+
+    `mask` broadcasts to (B, H, T, T) and says what the target sees of itself, `seen` broadcasts to
+    (B, H, T, S) and says what it sees of the memory.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config, cross=True)
+
+    def forward(self, ids: Tensor, memory: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+        """Logits of the next token at each position; the head is the token table."""
+        return F.linear(self.run(ids, mask, memory, seen), self.token.weight)
+
+
+# --- for probes: small functions whose answers tell mistakes apart ---------------------------
+
+
+def cubes() -> Callable[[Tensor], Tensor]:
+    """The sum of the cubes of all entries, a function whose slope is known: 3x²."""
+    return lambda x: (x**3).sum()
+
+
+def swiglu_experts(weights: Tensor, strict: bool = False) -> list[Callable[[Tensor], Tensor]]:
+    """Experts with a kink and an offset, one per (C, C) matrix; `strict` ones refuse no tokens."""
+
+    def expert(x: Tensor, w: Tensor) -> Tensor:
+        if strict and len(x) == 0:
+            raise ValueError("an expert was called without tokens")
+        return F.silu(x @ w) + w[0]
+
+    return [lambda x, w=w: expert(x, w) for w in weights]
+
+
+def average_encoder(table: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """A stand-in for an encoder: each position averages the table's rows of what it may see."""
+
+    def encode(ids: Tensor, mask: Tensor) -> Tensor:
+        x = table[ids]  # (B, S, C)
+        share = mask[:, 0].double().expand(len(ids), ids.shape[1], ids.shape[1])
+        return x + share @ x / share.sum(-1, keepdim=True)
+
+    return encode
+
+
+def average_decoder(table: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """A stand-in for a decoder: averages over what it may see of itself and of the memory."""
+
+    def decode(ids: Tensor, memory: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+        B, T, S = *ids.shape, memory.shape[1]
+        x = table[ids]
+        own = mask.double().expand(B, 1, T, T)[:, 0]
+        other = seen.double().expand(B, 1, T, S)[:, 0]
+        x = x + own @ x / own.sum(-1, keepdim=True)
+        return x.tanh() + other @ memory / other.sum(-1, keepdim=True)
+
+    return decode
