@@ -7,6 +7,9 @@ A graded cell is declared on its cell line, in one of four short forms:
     # %% [markdown] nbgrader={"manual": "reflection", "points": 5} an answer graded by hand
     # %% nbgrader={"locked": "setup"}                              given code, restored when graded
 
+A solution may add `"calls_forbidden": ["softmax"]`: whoever uses such a name is flagged for the
+teacher, without loss of points; the released notebook does not say so.
+
 `read_lab` expands them to nbgrader's metadata (schema 3), gives every cell a stable id and fills in
 `{points:attention}` in headings. It executes nothing.
 """
@@ -45,6 +48,7 @@ class Lab:
     notebook: NotebookNode
     questions: list[Question] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)  # cell id -> its cell line in the source
+    forbidden: dict[str, list[str]] = field(default_factory=dict)  # exercise -> names not to call
 
     @property
     def exercises(self) -> list[str]:
@@ -102,9 +106,11 @@ def _expand(lab: Lab, cell: NotebookNode, where: str) -> None:
                 )
         return
     form = next((f for f in FORMS if f in short), None)
-    if form is None or set(short) - {form, "points"}:
+    more = {"points", "calls_forbidden"} if form == "solution" else {"points"}
+    if form is None or set(short) - {form} - more:
         raise CourseError(f"{where}: nbgrader={short}; expected one of {', '.join(FORMS)} and, "
-                          "for test and manual, points.")  # fmt: skip
+                          "for test and manual, points; for solution, calls_forbidden."
+                          )  # fmt: skip
     grade_id = short[form]
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", str(grade_id)):
         raise CourseError(f"{where}: {grade_id!r} is no valid id; use a name like attention.")
@@ -117,6 +123,8 @@ def _expand(lab: Lab, cell: NotebookNode, where: str) -> None:
     if form == "solution" and cell.cell_type == "code" and "BEGIN SOLUTION" not in cell.source:
         raise CourseError(f"{where}: {grade_id} has no blank; put ### BEGIN SOLUTION and "
                           "### END SOLUTION around what the learner writes.")  # fmt: skip
+    if "calls_forbidden" in short:
+        lab.forbidden[grade_id] = _forbidden(short["calls_forbidden"], where)
     cell.metadata["nbgrader"] = {
         "grade": graded, "grade_id": grade_id, "locked": form in ("test", "locked"),
         "schema_version": 3, "solution": form in ("solution", "manual"), "task": False,
@@ -126,6 +134,15 @@ def _expand(lab: Lab, cell: NotebookNode, where: str) -> None:
         cell.metadata["tags"] = ["raises-exception"]  # JupyterLab's Run All goes on after it
     elif form == "manual":
         lab.questions.append(Question(grade_id, grade_id, "manual", points))
+
+
+def _forbidden(names: Any, where: str) -> list[str]:
+    """Names without their module: the call is found however the module was imported."""
+    fits = isinstance(names, list) and names
+    if not fits or not all(isinstance(n, str) and n.isidentifier() for n in names):
+        raise CourseError(f"{where}: calls_forbidden={names!r}; write a list of plain names, "
+                          'like ["softmax"].')  # fmt: skip
+    return names
 
 
 def _question(grade_id: str, points: float, where: str) -> Question:

@@ -65,6 +65,13 @@ def test_short_forms_become_nbgrader_metadata(tmp_path: Path) -> None:
     assert lab.max_points("one") == 5
 
 
+def test_forbidden_calls_are_kept_for_us_alone(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, GOOD.replace('"one"}', '"one", "calls_forbidden": ["sum", "max"]}', 1))
+    assert lab.forbidden == {"one": ["sum", "max"]}
+    assert "forbidden" not in str(lab.notebook)
+    assert lab.cell("one").metadata == lab_of(tmp_path, GOOD).cell("one").metadata
+
+
 def test_points_in_texts_are_filled_in(tmp_path: Path) -> None:
     texts = [c.source for c in lab_of(tmp_path, GOOD).notebook.cells]
     assert texts[0] == "# A lab, 10 points"
@@ -102,6 +109,9 @@ def test_namespace_runs_all_but_tests_and_demos(tmp_path: Path) -> None:
         ('"solution": "one"', '"solution": "one two"', "no valid id"),
         ("# Hidden checks: again.\n", "", "begin with a comment that stays visible"),
         ('# %% nbgrader={"solution": "one"}', "# %%", "a SOLUTION block in a cell that is no"),
+        ('"one"}', '"one", "calls_forbidden": ["torch.sum"]}', "a list of plain names"),
+        ('"one"}', '"one", "calls_forbidden": "sum"}', "a list of plain names"),
+        ('"locked": "setup"', '"locked": "setup", "calls_forbidden": ["sum"]', "expected one of"),
         ("{points:one}", "{points:won}", "no question won"),
         (
             "# %% [markdown]\n# # A lab",
