@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +13,22 @@ import torch
 FOLDER = Path(__file__).parents[1] / "book" / "experiments"
 
 
-@pytest.fixture(scope="module")
-def positions() -> ModuleType:
-    path = FOLDER / "position_extrapolation.py"
+def load(name: str) -> ModuleType:
+    path = FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def positions() -> ModuleType:
+    return load("position_extrapolation")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ModuleType:
+    return load("tiny_attention")
 
 
 def test_every_experiment_has_its_data_file() -> None:
@@ -59,3 +69,34 @@ def test_the_position_data_say_what_the_text_says() -> None:
     assert {(r["scheme"], r["seed"]) for r in record["rows"]} == {
         (s, k) for s in ("alibi", "none", "rope", "learned", "sinusoidal") for k in (0, 1, 2)
     }
+
+
+def test_the_smallest_tiny_model_learns(tiny: ModuleType) -> None:
+    torch.set_num_threads(1)
+    rows = tiny.text_rows(200, seed=2)
+    losses = [tiny.loss_of(tiny.train(n), rows).item() for n in (0, 20, 60)]
+    assert losses[0] > losses[1] + 1
+    assert losses[1] > losses[2] + 0.3
+
+
+def test_the_tiny_models_text_has_work_for_attention(tiny: ModuleType) -> None:
+    """What comes after it, they and a repeated ticket is decided by an earlier word."""
+    for row in tiny.text_rows(300, seed=3):
+        words = [tiny.VOCABULARY[i] for i in row if i >= 0]
+        for one, two in pairwise(words):
+            if one == "it" and two in tiny.DEVICES.values():
+                cause = next(d for d, does in tiny.DEVICES.items() if does == two)
+                assert cause in words or tiny.UNKNOWN in words
+    assert len(set(tiny.VOCABULARY)) == len(tiny.VOCABULARY)
+
+
+def test_the_tiny_models_data_say_what_the_explorer_shows(tiny: ModuleType) -> None:
+    record = json.loads((FOLDER / "tiny_attention.json").read_text())
+    assert record["seconds"] < 60
+    assert record["loss_in_bytes"] < record["loss"] + 0.01  # rounding to bytes costs nothing
+    best = [max(heads, key=lambda h: h["weight"]) for heads in record["heads"].values()]
+    assert [b["reads"] for b in best] == ["modem", "customer", "17"]
+    assert all(b["weight"] > 0.9 for b in best)
+    stored = json.loads(tiny.WEIGHTS.read_text())
+    assert stored["vocabulary"] == tiny.VOCABULARY
+    assert tiny.WEIGHTS.stat().st_size < 40_000

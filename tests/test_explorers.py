@@ -1,0 +1,263 @@
+"""The explorers without a browser: their arithmetic against Python, options, directive, packaging.
+
+node runs each module as the hosts do, as one text without imports, and answers the calls of the
+golden table in tests/golden/NAME.json; integers must be equal, floats agree to 1e-9.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+
+from glassbox import explore
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+NAMES = explore.names()
+CALL = """
+let text = "";
+for await (const part of process.stdin) text += part;
+const { source, calls } = JSON.parse(text);
+const url = "data:text/javascript;base64," + Buffer.from(source).toString("base64");
+const module = await import(url);
+process.stdout.write(JSON.stringify(calls.map(({ call, args }) => module[call](...args))));
+"""
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_under_test", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+write = load(GOLDEN / "write.py")
+directive = load(ROOT / "book" / "_ext" / "explore.py")
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    found = shutil.which("node")
+    if not found and os.environ.get("CI") == "true":
+        pytest.fail("the explorers must be tested in CI: node is not installed")
+    if not found:
+        pytest.skip("node is not installed")
+    return found
+
+
+def answers(node: str, name: str, calls: list[dict]) -> list[Any]:
+    given = json.dumps({"source": explore.source(name), "calls": calls})
+    command = [node, "--input-type=module", "--eval", CALL]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def differences(got: Any, expected: Any, where: str, rel: float = 1e-9) -> list[str]:
+    """Where two values differ; of an object only the expected keys are compared."""
+    if isinstance(expected, dict):
+        if not isinstance(got, dict):
+            return [f"{where}: {got!r} is no object"]
+        pairs = [(got.get(key), value, f"{where}.{key}") for key, value in expected.items()]
+    elif isinstance(expected, list):
+        if not isinstance(got, list) or len(got) != len(expected):
+            return [f"{where}: got {got!r}, expected {expected!r}"]
+        pairs = [
+            (a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(got, expected, strict=True))
+        ]
+    else:
+        is_float = isinstance(expected, float) and isinstance(got, int | float)
+        same = math.isclose(got, expected, rel_tol=rel, abs_tol=1e-12) if is_float else (
+            got == expected and isinstance(got, bool) == isinstance(expected, bool)
+        )  # fmt: skip
+        return [] if same else [f"{where}: got {got!r}, expected {expected!r}"]
+    return [line for a, b, place in pairs for line in differences(a, b, place, rel)]
+
+
+def test_every_explorer_has_table_and_still_picture() -> None:
+    assert NAMES
+    assert {path.stem for path in GOLDEN.glob("*.json")} == set(NAMES) == set(write.names())
+    assert {path.stem for path in explore.FOLDER.glob("*.svg")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_javascript_agrees_with_python(node: str, name: str) -> None:
+    calls = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    assert len(calls) >= 8
+    got = answers(node, name, calls)
+    wrong = [
+        line
+        for call, value in zip(calls, got, strict=True)
+        for line in differences(value, call["value"], f"{call['call']}({call['args']})"[:200])
+    ]
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_is_what_python_computes_now(name: str) -> None:
+    stored = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    wrong = differences(stored, write.table(name), name, rel=1e-11)
+    assert not wrong, "run python tests/golden/write.py:\n" + "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exported_function_has_golden_calls(name: str) -> None:
+    text = (explore.FOLDER / f"{name}.js").read_text(encoding="utf-8")
+    arithmetic = text.split("// --- what is shown")[0]
+    exported = set(re.findall(r"^export (?:function (\w+)|const (\w+) = .*=>)", arithmetic, re.M))
+    functions = {a or b for a, b in exported}
+    called = {call["call"] for call in json.loads((GOLDEN / f"{name}.json").read_text())}
+    assert functions
+    assert functions - {"known", "allows"} == called & functions
+
+
+def test_a_wrong_number_is_noticed() -> None:
+    assert differences([1, 2.0], [1, 2.0 + 1e-8], "x")
+    assert differences([1.0, 2], [1, 3], "x")
+    assert differences(1, True, "x")
+    assert differences(None, 1.0, "x")
+    assert not differences([1.0, {"a": 2.0, "b": 1}], [1.0, {"a": 2.0 + 1e-12}], "x")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_still_picture_is_the_default_state(node: str, name: str) -> None:
+    fresh = directive.draw(name, explore.state(name, {}))
+    assert directive.committed(name).read_text(encoding="utf-8") == fresh + "\n", (
+        "run python book/_ext/explore.py"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modules_are_small_and_look_at_nothing_outside(name: str) -> None:
+    text = (explore.FOLDER / f"{name}.js").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert "import " not in explore.source(name).replace("neither", "")
+    assert not re.search(r"fetch\(|https?://(?!www\.w3\.org)", text)
+
+
+# --- options ---------------------------------------------------------------------------------
+
+
+def test_options_are_checked_and_completed() -> None:
+    state = explore.state("attention", {"layer": 1, "query": "3", "painted": '["0,0"]'})
+    assert state["layer"] == "1"
+    assert state["query"] == 3
+    assert state["painted"] == ["0,0"]
+    assert state["mask"] == "causal"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("atention", {}, r"no explorer 'atention'.*There are: .*attention"),
+        ("kit", {}, "no explorer 'kit'"),
+        ("attention", {"layr": 1}, r"no option 'layr'. It has: sentence, .*layer"),
+        ("attention", {"layer": 7}, "layer must be one of 0, 1, not 7"),
+        ("attention", {"query": 99}, "query must be from 0 to 13, not 99"),
+        ("attention", {"query": True}, "query must be from 0 to 13, not True"),
+        ("attention", {"painted": "3"}, r"painted must look like \[\]"),
+    ],
+)
+def test_a_wrong_option_names_the_right_ones(name: str, given: dict, message: str) -> None:
+    with pytest.raises(explore.ExploreError, match=message):
+        explore.state(name, given)
+
+
+def test_notebook_widgets_have_a_trait_per_option() -> None:
+    pytest.importorskip("anywidget")
+    import anywidget
+
+    for name in NAMES:
+        options = explore.about(name)["options"]
+        taken = set(options) & set(dir(anywidget.AnyWidget))
+        assert not taken, f"{name}: {taken} would hide parts of the widget"
+        widget = getattr(explore, name)()
+        assert {key: getattr(widget, key) for key in options} == explore.state(name, {})
+    assert explore.attention(layer=1).layer == "1"
+    with pytest.raises(AttributeError, match="There are: "):
+        explore.atention  # noqa: B018
+    assert set(NAMES) <= set(dir(explore))
+
+
+# --- directive -------------------------------------------------------------------------------
+
+
+CONF = """
+import sys
+sys.path.insert(0, {ext!r})
+extensions = ["myst_parser", "explore"]
+html_static_path = ["_static"]
+numfig = True
+"""
+
+
+def build(folder: Path, text: str, other: str = "# Other") -> tuple[str, str]:
+    """Build a page and one beside it -> the HTML of both; a warning is an error."""
+    (folder / "conf.py").write_text(CONF.format(ext=str(ROOT / "book" / "_ext")))
+    (folder / "index.md").write_text(f"# Page\n\n{text}\n\n```{{toctree}}\nother\n```\n")
+    (folder / "other.md").write_text(f"{other}\n")
+    (folder / "_static").mkdir()
+    shutil.copy(ROOT / "book" / "_static" / "explore.js", folder / "_static")
+    out = folder / "out"
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(folder), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return (out / "index.html").read_text(), (out / "other.html").read_text()
+
+
+def test_the_directive_puts_an_explorer_on_the_page(tmp_path: Path) -> None:
+    once = "```{explore} attention\n```"
+    again = "```{explore} attention\n:mask: sliding\n:window: 2\nWhat does *it* read?\n```"
+    page, other = build(tmp_path, f"{once}\n\n{again}")
+    soup = BeautifulSoup(page, "html.parser")
+    first, second = soup.select("figure > .ex-box")
+    assert json.loads(first["data-state"]) == explore.state("attention", {})
+    assert json.loads(second["data-state"])["window"] == 2
+    scripts = soup.select("script[data-module]")
+    assert [script["data-module"] for script in scripts] == ["attention"]
+    assert json.loads(scripts[0].string) == explore.source("attention")
+    captions = [" ".join(c.get_text().split()) for c in soup.select("figure > figcaption")]
+    assert "Predict first. Which word" in captions[0]
+    assert "Predict first. What does it read?" in captions[1]
+    for box in (first, second):
+        picture = box.select_one(".ex-still svg")
+        assert picture["role"] == "img"
+        assert len(picture["aria-label"]) > 40
+        assert not picture.select("[tabindex], [role], [data-press]")
+    assert str(first.select_one("svg")) != str(second.select_one("svg"))
+    assert soup.select('script[src*="explore.js"]')
+    assert "explore.js" not in other
+    assert "explore.css" not in other
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```{explore} atention\n```", "no explorer 'atention'. There are: .*attention"),
+        ("```{explore} attention\n:layr: 1\n```", "no option 'layr'. It has: sentence"),
+        ("```{explore} attention\n:mask: diagonal\n```", "must be one of causal, sliding"),
+    ],
+)
+def test_a_wrong_directive_stops_the_build_with_the_valid_names(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(RuntimeError, match=rf"index.md:3:.*{message}"):
+        build(tmp_path, text)
+
+
+def test_without_node_the_default_picture_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directive.shutil, "which", lambda name: None)
+    state = explore.state("attention", {"mask": "full"})
+    drawn = directive.Explore.picture(None, "attention", state)
+    assert drawn == directive.committed("attention").read_text(encoding="utf-8")
