@@ -442,8 +442,8 @@ check.summary()
 #
 # No points here. Every lab has a part that grows with the hardware: **S** is two CPU cores and is
 # what is graded, **M** a GPU with 16 GB, **L** one with 40 GB or more. The cell multiplies square
-# matrices for a while (S: a moment, M and L: ten seconds) and prints the speed beside the data sheet
-# of the GPU, where we have it. A matrix product of size `n` takes $2n^3$ operations.
+# matrices for a while (S: a moment, M and L: ten seconds) and prints the speed beside the data
+# sheet of the GPU, where we have it. A matrix product of size `n` takes $2n^3$ operations.
 #
 # Before you run it: what share of the data sheet's figure will you see?
 

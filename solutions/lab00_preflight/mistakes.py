@@ -42,9 +42,7 @@ def over_everything(x, dim):
     return exp / exp.sum()
 
 
-@bank.wrong(
-    "softmax", "exp overflows at large inputs: subtract the largest entry first."
-)
+@bank.wrong("softmax", "exp overflows at large inputs: subtract the largest entry first.")
 def without_maximum(x, dim):
     exp = x.exp()
     return exp / exp.sum(dim, keepdim=True)
@@ -74,9 +72,7 @@ def log_of_it(x, dim):
     return torch.log_softmax(x, dim)
 
 
-@bank.wrong(
-    "softmax", "The inputs are divided by their sum; the exponentials should be."
-)
+@bank.wrong("softmax", "The inputs are divided by their sum; the exponentials should be.")
 def without_exp(x, dim):
     return x / x.sum(dim, keepdim=True)
 
@@ -118,13 +114,11 @@ def _losses(logits, targets):
     return F.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
 
 
-@bank.wrong(
-    "cross_entropy", "You divided by N; divide by the number of targets that count."
-)
+@bank.wrong("cross_entropy", "You divided by N; divide by the number of targets that count.")
 def mean_over_all(logits, targets, ignore_index=-100):
-    return F.cross_entropy(
-        logits, targets, ignore_index=ignore_index, reduction="sum"
-    ) / len(targets)
+    return F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum") / len(
+        targets
+    )
 
 
 @bank.wrong(
@@ -204,9 +198,7 @@ def log_of_softmax(logits, targets, ignore_index=-100):
     return -shares.log().sum() / max(int(counts.sum()), 1)
 
 
-@bank.wrong(
-    "cross_entropy", "Where no target counts you compute 0/0; the loss is 0 there."
-)
+@bank.wrong("cross_entropy", "Where no target counts you compute 0/0; the loss is 0 there.")
 def nan_when_none_counts(logits, targets, ignore_index=-100):
     return F.cross_entropy(logits, targets, ignore_index=ignore_index)
 
@@ -231,7 +223,7 @@ def with_nll_loss(logits, targets, ignore_index=-100):
 @bank.right("cross_entropy")
 def row_by_row(logits, targets, ignore_index=-100):
     losses = []
-    for row, target in zip(logits, targets.tolist()):
+    for row, target in zip(logits, targets.tolist(), strict=True):
         if target != ignore_index:
             top = row.max()
             losses.append(top + (row - top).exp().sum().log() - row[target])
@@ -259,9 +251,7 @@ bank.probe(
 )
 
 
-def _shape(
-    a, b, batch=lambda x, y: tuple(torch.broadcast_shapes(x, y)), row=(), column=()
-):
+def _shape(a, b, batch=lambda x, y: tuple(torch.broadcast_shapes(x, y)), row=(), column=()):
     if not a or not b:
         return None
     left, right = ((1, *a) if len(a) == 1 else a), ((*b, 1) if len(b) == 1 else b)
@@ -279,9 +269,7 @@ def _shape(
 
 def _from_the_left(x, y):
     n = max(len(x), len(y))
-    return tuple(
-        torch.broadcast_shapes(x + (1,) * (n - len(x)), y + (1,) * (n - len(y)))
-    )
+    return tuple(torch.broadcast_shapes(x + (1,) * (n - len(x)), y + (1,) * (n - len(y))))
 
 
 def _larger(x, y):
@@ -295,11 +283,9 @@ def last_with_last(a, b):
     return (*a[:-1], b[-2]) if a[-1] == b[-1] else None
 
 
-@bank.wrong(
-    "matmul_shape", "Inner sizes that differ give None; you do not compare them."
-)
+@bank.wrong("matmul_shape", "Inner sizes that differ give None; you do not compare them.")
 def inner_not_compared(a, b):
-    return tuple(torch.broadcast_shapes(a[:-2], b[:-2])) + (a[-2], b[-1])
+    return (*tuple(torch.broadcast_shapes(a[:-2], b[:-2])), a[-2], b[-1])
 
 
 @bank.wrong(
@@ -323,9 +309,7 @@ def no_broadcasting(a, b):
     return _shape(a, b, lambda x, y: x if x == y else None)
 
 
-@bank.wrong(
-    "matmul_shape", "Batch axes are aligned from the left; align them from the right."
-)
+@bank.wrong("matmul_shape", "Batch axes are aligned from the left; align them from the right.")
 def aligned_from_the_left(a, b):
     return _shape(a, b, _from_the_left)
 
@@ -335,9 +319,7 @@ def larger_batch_axis(a, b):
     return _shape(a, b, _larger)
 
 
-@bank.wrong(
-    "matmul_shape", "A vector has no second axis: make it a row or a column first."
-)
+@bank.wrong("matmul_shape", "A vector has no second axis: make it a row or a column first.")
 def vectors_forgotten(a, b):
     if not a or not b:
         return None
@@ -362,8 +344,8 @@ def axis_by_axis(a, b):
     if len(a) == 0 or len(b) == 0:
         return None
     vector_a, vector_b = len(a) == 1, len(b) == 1
-    a = (1,) + a if vector_a else a
-    b = b + (1,) if vector_b else b
+    a = (1, *a) if vector_a else a
+    b = (*b, 1) if vector_b else b
     if a[-1] != b[-2]:
         return None
     lead, x, y = [], list(a[:-2]), list(b[:-2])
@@ -378,9 +360,7 @@ def axis_by_axis(a, b):
 @bank.right("matmul_shape")
 def on_the_meta_device(a, b):
     try:
-        return torch.matmul(
-            torch.empty(a, device="meta"), torch.empty(b, device="meta")
-        ).shape
+        return torch.matmul(torch.empty(a, device="meta"), torch.empty(b, device="meta")).shape
     except RuntimeError:
         return None
 
@@ -445,9 +425,7 @@ def flat_result(f, x, eps=1e-5):
     return _quotients(f, x, eps, eps, 2 * eps).flatten()
 
 
-@bank.wrong(
-    "finite_difference", "You move x itself; step on a copy, the caller's x must stay."
-)
+@bank.wrong("finite_difference", "You move x itself; step on a copy, the caller's x must stay.")
 def moves_x(f, x, eps=1e-5):
     grad, flat = torch.zeros_like(x), x.view(-1)
     for i in range(x.numel()):
