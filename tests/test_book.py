@@ -5,6 +5,9 @@ import html
 import json
 import os
 import re
+import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -19,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 SITE = ROOT / "_build" / "html"
 QUIZZES = sorted((BOOK / "quiz").glob("*.json"))
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+ADDRESS = CONFIG["html"]["baseurl"]
 
 # --- sources ---------------------------------------------------------------------------------
 
@@ -186,7 +191,10 @@ def test_internal_links_and_images_resolve(pages: list[Path]) -> None:
             url = urlsplit(tag.get("href") or tag.get("src") or "")
             if url.scheme or url.netloc or not (url.path or url.fragment):
                 continue
-            target = (page.parent / unquote(url.path)).resolve() if url.path else page
+            path = unquote(url.path)
+            if page.name == "404.html" and path.startswith("/"):  # shown at any address
+                path = f"./{path.removeprefix(urlsplit(ADDRESS).path)}"
+            target = (page.parent / path).resolve() if path else page
             if target.is_dir():
                 target /= "index.html"
             if not target.is_file():
@@ -239,3 +247,168 @@ def test_no_cell_failed_and_no_widget_needs_a_kernel(articles: list[Path]) -> No
         if page.is_relative_to(SITE / "book"):
             tags = soup(page).select(".cell:not(.tag_raises-exception) .output.traceback")
             assert not tags, f"{page.name}: {tags[0].get_text()[-200:]}"
+
+
+# --- the frame of the pages --------------------------------------------------------------------
+
+
+def constant(name: str) -> object:
+    """What `_static/NAME.js` sets: it is a JavaScript file that holds one JSON value."""
+    text = (SITE / "_static" / f"{name}.js").read_text(encoding="utf-8")
+    return json.loads(text.split(" = ", 1)[1].removesuffix(";\n"))
+
+
+def test_a_chapter_says_how_long_it_takes_and_what_to_read_first(pages: list[Path]) -> None:
+    facts = soup(SITE / "book" / "ch01_attention.html").select_one(".gb-facts")
+    assert re.search(r"About (\d+) min", facts.get_text())
+    assert [a["href"] for a in facts.select("a")] == [
+        "ch01_architecture.html",
+        "../labs/lab01_attention/lab01_attention.html",
+    ]
+
+
+def test_times_in_the_text_agree_with_the_computed_ones(articles: list[Path]) -> None:
+    text = (BOOK / "ch01_architecture.md").read_text(encoding="utf-8")
+    told = re.search(r"(\d+) for this page, (\d+) for .*? and (\d+) for", text, re.S).groups()
+    for name, minutes in zip(["architecture", "attention", "positions"], told, strict=True):
+        line = soup(SITE / "book" / f"ch01_{name}.html").select_one(".gb-facts").get_text()
+        computed = int(re.search(r"About (\d+) min", line)[1])
+        assert abs(computed - int(minutes)) <= 5, name
+
+
+def test_progress_knows_sections_that_exist(articles: list[Path]) -> None:
+    contents = constant("contents")
+    names = {page["name"] for page in contents}
+    chapters = {str(p.relative_to(SITE).with_suffix("")) for p in articles
+                if re.match(r"ch\d\d_|lab\d\d_", p.name)}  # fmt: skip
+    assert names == chapters
+    for page in contents:
+        ids = targets(SITE / f"{page['name']}.html") | {"done"}
+        assert {section[0] for section in page["sections"]} <= ids
+        assert page["sections"], page["name"]
+    counted = sum(len(page["quiz"]) for page in contents)
+    assert counted == sum(len(json.loads(quiz.read_text("utf-8"))) for quiz in QUIZZES)
+
+
+def test_search_has_a_passage_for_each_section(articles: list[Path]) -> None:
+    text = constant("search_text")
+    assert set(text) == {str(page.relative_to(SITE).with_suffix("")) for page in articles}
+    for name, passages in text.items():
+        missing = {anchor for anchor, _, _ in passages} - targets(SITE / f"{name}.html")
+        assert not missing, f"{name}: {missing}"
+    glossary = {title: words for _, title, words in text["book/glossary"]}
+    assert "sum 1" in glossary["Softmax"]
+
+
+def test_launch_buttons_are_on_labs_alone_and_open_their_notebook(articles: list[Path]) -> None:
+    for page in articles:
+        name = page.relative_to(SITE).with_suffix("")
+        links = {a["href"] for a in soup(page).select("a[href*='colab.'], a[href*='mybinder.']")}
+        if name.parts[0] != "labs":
+            assert not links, name
+            continue
+        assert {urlsplit(link).netloc for link in links} == {
+            "colab.research.google.com", "mybinder.org",
+        }  # fmt: skip
+        assert (ROOT / f"{name}.ipynb").is_file()
+        assert all(link.endswith(f"/{name}.ipynb") for link in links), links
+
+
+def test_pages_load_neither_the_search_index_nor_the_theme_s_icons(pages: list[Path]) -> None:
+    for page in pages:
+        scripts = " ".join(tag.get("src", "") for tag in soup(page).find_all("script"))
+        assert "fontawesome" not in scripts, page
+        assert ("searchindex" in scripts) == (page == SITE / "search.html"), page
+        assert not soup(page).select("i[class*='fa-'], span[class*='fa-']"), page
+
+
+def test_a_link_to_a_page_has_a_card(articles: list[Path]) -> None:
+    for page in articles:
+        head = {tag.get("property"): tag["content"] for tag in soup(page).select("meta[property]")}
+        assert head["og:url"] == f"{ADDRESS}{page.relative_to(SITE)}"
+        assert len(head["og:title"]) > 3
+        assert 60 < len(head["og:description"]) <= 200, page
+        picture = SITE / head["og:image"].removeprefix(ADDRESS)
+        kind, size = picture.read_bytes()[:8], picture.read_bytes()[16:24]
+        assert kind == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">II", size) == (1200, 630)
+
+
+def test_the_404_page_works_at_any_address(pages: list[Path]) -> None:
+    page = SITE / "404.html"
+    urls = [tag.get("href") or tag.get("src") for tag in soup(page).find_all(["a", "link", "img"])]
+    urls += [tag["src"] for tag in soup(page).find_all("script", src=True)]
+    relative = [url for url in urls if url and not re.match(r"https?:|#|/", url)]
+    assert urls
+    assert not relative, relative
+    assert soup(page).html["data-content_root"] == urlsplit(ADDRESS).path
+
+
+def test_quiz_scripts_wait_for_mathjax(articles: list[Path]) -> None:
+    with_quiz = [page for page in articles if "show_questions" in page.read_text(encoding="utf-8")]
+    assert with_quiz
+    for page in with_quiz:
+        for script in soup(page).find_all("script", src=False):
+            if "show_questions" in script.get_text():
+                assert not re.search(r"\bMathJax\b", script.get_text()), page.name
+
+
+SMALL = {
+    "conf.py": """
+import sys
+sys.path.insert(0, {ext!r})
+extensions = ["myst_nb", "glassbox_site"]
+html_theme = "sphinx_book_theme"
+nb_execution_mode = "off"
+root_doc = "book/intro"
+html_static_path = []
+html_baseurl = "https://example.org/x/"
+html_theme_options = {{
+    "repository_url": "https://github.com/o/r", "repository_branch": "main",
+    "launch_buttons": {{"notebook_interface": "jupyterlab", "jupyterhub_url": "https://hub.org"}},
+}}
+""",
+    "book/intro.md": "# Home\n```{{toctree}}\nch07_cost\nch07_more\n/labs/lab07_x/lab07_x\n```\n",
+    "book/ch07_cost.md": "---\nprerequisites: [intro, matrix product]\n---\n# Cost & time\n"
+    "## One\nSome words.\n## Two\n$$x$$\n",
+    "book/ch07_more.md": "# More\n## Three\n" + "word " * 3000,
+    "labs/lab07_x/lab07_x.ipynb": """{{"nbformat": 4, "nbformat_minor": 5,
+"cells": [{{"cell_type": "markdown", "id": "a", "metadata": {{}}, "source": "# Lab X"}}],
+"metadata": {{"kernelspec": {{"name": "python3", "display_name": "P"}}}}}}""",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book of three pages, built with the extension and a JupyterHub in its configuration."""
+    root = tmp_path_factory.mktemp("small")
+    for name, text in SMALL.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(ext=str(BOOK / "_ext")), encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", str(root), str(root / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return root / "out"
+
+
+def small_facts(small: Path, page: str) -> list[str]:
+    text = (small / f"{page}.html").read_text(encoding="utf-8")
+    return [item.get_text() for item in BeautifulSoup(text, "html.parser").select(".gb-facts li")]
+
+
+def test_facts_of_a_page(small: Path) -> None:
+    assert small_facts(small, "book/ch07_cost") == [
+        "About 1 min",
+        "Read first: Home, matrix product",
+    ]
+    assert small_facts(small, "book/ch07_more") == ["About 20 min"]
+    assert small_facts(small, "book/intro") == []
+
+
+def test_a_jupyterhub_of_the_configuration_opens_the_lab(small: Path) -> None:
+    assert small_facts(small, "labs/lab07_x/lab07_x")[0] == "Run it: JupyterHub"
+    text = (small / "labs" / "lab07_x" / "lab07_x.html").read_text(encoding="utf-8")
+    link = BeautifulSoup(text, "html.parser").select_one(".gb-facts a")["href"]
+    assert link.startswith("https://hub.org/hub/user-redirect/git-pull?repo=https")
+    assert "urlpath=lab/tree/r/labs/lab07_x/lab07_x.ipynb" in link
