@@ -1,10 +1,11 @@
-"""How a class did in a lab: one page for the teacher, made from the result files alone.
+"""How a class did in a lab: one page for the teacher, made from the files that grading left.
 
 `classroom/results/LAB/*.json` → counts → `classroom/report/LAB.html`: the distribution of marks,
-what each exercise earned, the mistakes that the checks could name, and what grading had to repair.
-The page is a single file without script or request, its figures are SVG written here, and every
-text in it is escaped, since messages can quote what a student wrote. Names of students stand only
-in the folded part at its end. Marks given by hand are in the gradebook, not in here.
+what each exercise earned, the mistakes that the checks could name, what grading had to repair or
+found odd, and from the marked copies the pairs of students whose answers are unusually close. The
+page is a single file without script or request, its figures are SVG written here, and every text in
+it is escaped, since answers and messages are written by students. Names of students stand only in
+the folded parts. Marks given by hand are in the gradebook, not in here.
 """
 
 import json
@@ -16,11 +17,26 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from autograder import similarity
 from autograder.course import Course, CourseError
+from autograder.lab import read_lab
+from autograder.similarity import Answers, Likeness, Pair
 
 Stored = list[dict[str, Any]]  # the result files of a lab
 STATUSES = ("pass", "partial", "fail", "error", "timeout", "killed", "oom",
             "not_attempted", "missing", "malformed")  # fmt: skip
+FLAGS = {
+    "duplicate": "a cell of the lab stands twice; the first one counts",
+    "recovered": "ids were lost; answers were recognised by their text or by what they define",
+    "oversize": "something too large was left out",
+    "forbidden_call": "an answer calls what it should write itself; no points are lost: look at it",
+    "dropped": "files beside the notebook, or links, were left out",
+    "twins": "two folders have names that differ in capitals or accents only",
+    "several": "several notebooks; the newest was graded",
+    "renamed": "the file has another name than the lab",
+}
+LIKENESS = "<h2>Likeness of answers</h2>"
+MOST_SHOWN = 20_000  # characters of an answer
 
 
 def report(course: Course, names: list[str]) -> list[Path]:
@@ -34,7 +50,7 @@ def report(course: Course, names: list[str]) -> list[Path]:
     for lab, stored in found.items():
         if stored:
             pages.append(course.classroom / "report" / f"{lab}.html")
-            _write(pages[-1], page(lab, stored))
+            _write(pages[-1], page(lab, stored, _likeness(course, lab)))
     return pages
 
 
@@ -55,13 +71,13 @@ def _write(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def page(lab: str, stored: Stored) -> str:
+def page(lab: str, stored: Stored, likeness: str = "") -> str:
     """The page of a lab as HTML. What is ungraded is said, and is in no number."""
     graded = [s for s in stored if not s["ungraded"]]
     parts = [_summary(stored, graded)]
     if graded:
-        parts += [_distribution(graded), _exercises(graded), _mistakes(graded)]
-    body = "\n".join([*parts, _notes(stored)])
+        parts += [_distribution(graded), _exercises(graded), _mistakes(graded), likeness]
+    body = "\n".join([*parts, _flags(stored), _notes(stored)])
     return PAGE.format(title=escape(lab), style=STYLE, body=body)
 
 
@@ -77,12 +93,15 @@ def _summary(stored: Stored, graded: Stored) -> str:
                   ("of automatic points", f"{_total(graded[0], 'max_points'):g}")]  # fmt: skip
     facts.append(("isolation", ", ".join(f"{n} {tier}" for tier, n in tiers.most_common())))
     items = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    lost = len(stored) - len(graded)
-    warning = (
+    lost, open_ = len(stored) - len(graded), tiers["none"]
+    warnings = [
         f'<p class="warning"><strong>{lost} ungraded</strong>, by a fault of the grader: they are '
         "in no number below, and names are at the end. Type: autograder grade</p>"
-    )
-    return f"<dl>{items}</dl>\n{warning if lost else ''}"
+    ] * bool(lost) + [
+        f'<p class="warning"><strong>{open_} graded without isolation</strong>: the code could do '
+        "what the person can who graded it. Type: autograder doctor</p>"
+    ] * bool(open_)
+    return "\n".join([f"<dl>{items}</dl>", *warnings])
 
 
 def _total(submission: dict[str, Any], key: str) -> float:
@@ -132,7 +151,11 @@ def _exercises(graded: Stored) -> str:
         told = ", ".join(f"{n}\N{NO-BREAK SPACE}{_words(status)}"
                          for status, n in sorted(counts.items(), key=_order))  # fmt: skip
         rows.append((_code(name), _meter(name, _share(answers)), escape(told)))
-    return "<h2>Exercises</h2>\n" + _table(("Exercise", "Points earned", "Answers"), rows)
+    hard = sorted((share, name) for name, x in exercises.items() if (share := _share(x)) < 1)[:3]
+    told = ", ".join(f"{_code(name)} ({share:.0%})" for share, name in hard)
+    first = f"<p>Hardest: {told}.</p>\n" if hard else "<p>All points were earned by all.</p>\n"
+    table = _table(("Exercise", "Points earned", "Answers"), rows)
+    return f"<h2>Exercises</h2>\n{first}{table}"
 
 
 def _order(item: tuple[str, int]) -> tuple[int, str]:
@@ -169,10 +192,22 @@ def mistake(message: str) -> str:
     return named[-1].strip() if named else ""
 
 
+def _flags(stored: Stored) -> str:
+    """How often grading found something odd; whose it is stands in the notes."""
+    counts = Counter(flag for s in stored for flag in set(s.get("flags", [])))
+    if not counts:
+        return ""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [(f"{n}", _code(flag), escape(FLAGS.get(flag, "see the notes below")))
+            for flag, n in ordered]  # fmt: skip
+    return "<h2>Flags</h2>\n" + _table(("Submissions", "Flag", "What it means"), rows)
+
+
 def _notes(stored: Stored) -> str:
     rows = []
     for s in stored:
         notes = (["ungraded"] if s["ungraded"] else []) + s["findings"]
+        notes += [f"flag: {flag}" for flag in dict.fromkeys(s.get("flags", []))]
         rows += [(escape(s["student"]), escape(note)) for note in notes]
     if not rows:
         return "<h2>Repairs and notes</h2>\n<p>None.</p>"
@@ -184,6 +219,61 @@ def _notes(stored: Stored) -> str:
 
 def _number(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+# --- likeness --------------------------------------------------------------------------------
+
+
+def _likeness(course: Course, name: str) -> str:
+    """Pairs of students whose answers are close; nothing where there are no marked copies."""
+    if not any((course.classroom / "autograded").glob(f"*/{name}/{name}.ipynb")):
+        return ""
+    try:
+        common = similarity.read_common(course, read_lab(course, name))
+    except CourseError as error:
+        return f"{LIKENESS}\n<p>The answers were not compared: {escape(str(error))}</p>"
+    answers = similarity.read_answers(course, name, common)
+    return likeness(similarity.compare(answers, common), answers)
+
+
+def likeness(found: Likeness, answers: Answers) -> str:
+    """What `similarity` found, in words of a hint, with the answers side by side."""
+    short = len(found.short)
+    silent = (f"No verdict on {_number(short, 'student')}: too little text that is neither given, "
+              "nor in the mistake bank, nor common in the class.") if short else ""  # fmt: skip
+    if found.judged < similarity.SMALLEST_CLASS:
+        return f"{LIKENESS}\n<p>Too few answers to compare. {silent}</p>"
+    said = (f"The usual pair of students has {found.usual:.0%} in common of what is their own. "
+            f"{silent}")  # fmt: skip
+    if not found.pairs:
+        return f"{LIKENESS}\n<p>{said} No pair is unusually close.</p>"
+    more = f", the closest of {len(found.pairs) + found.left_out}" if found.left_out else ""
+    pairs = "\n".join(_pair(pair, answers) for pair in found.pairs)
+    return (
+        f"{LIKENESS}\n<p>{said}</p>\n<p>The pairs below are far closer. That is a reason to look "
+        "and to ask, and proves nothing: two may have been allowed to work together, or have read "
+        "the same page. Lines that both share are marked.</p>\n<details><summary>"
+        f"{_number(len(found.pairs), 'pair')}{more}, with names of students</summary>\n"
+        f"{pairs}\n</details>"
+    )
+
+
+def _pair(pair: Pair, answers: Answers) -> str:
+    names = f"{escape(pair.first)} and {escape(pair.second)}"
+    parts = [f"<details><summary>{names}: {pair.share:.0%} in common, in "
+             f"{_number(len(pair.questions), 'answer')}</summary>"]  # fmt: skip
+    for question, lines in pair.questions.items():
+        parts.append(f'<h3>{_code(question)}</h3>\n<div class="pair">')
+        for student, marked in zip((pair.first, pair.second), lines, strict=True):
+            text = _marked(answers[student][question], marked)
+            parts.append(f"<div><p>{escape(student)}</p><pre>{text}</pre></div>")
+        parts.append("</div>")
+    return "\n".join([*parts, "</details>"])
+
+
+def _marked(text: str, lines: set[int]) -> str:
+    shown = (escape(line) for line in text[:MOST_SHOWN].split("\n"))
+    return "\n".join(f"<mark>{x}</mark>" if i in lines else x for i, x in enumerate(shown))
 
 
 # --- HTML ------------------------------------------------------------------------------------
@@ -228,6 +318,14 @@ svg text { fill: var(--text); font-size: 12px; text-anchor: middle; }
 td { overflow-wrap: anywhere; }
 td code { overflow-wrap: normal; }
 td:last-child { padding-right: 0; }
+h3 { margin: 1rem 0 0.3rem; font-size: 1rem; }
+details details { margin: 0.6rem 0 0.6rem 1rem; }
+.pair { display: grid; gap: 0 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); }
+.pair p { margin: 0; color: var(--soft); font-size: 0.875rem; }
+pre { margin: 0.2rem 0 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere;
+  font-size: 0.8125rem; }
+mark { background: var(--warn); color: inherit; font-weight: 600; }
 .warning { padding: 0.6rem 0.8rem; background: var(--warn); }
 table { width: 100%; border-collapse: collapse; font-size: 0.9375rem; }
 th, td { padding: 0.4rem 0.6rem 0.4rem 0; border-bottom: 1px solid var(--line);

@@ -1,6 +1,7 @@
 """The page about a class: right numbers, inert text, nothing fetched."""
 
 import json
+import random
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -11,7 +12,8 @@ from bs4 import BeautifulSoup
 from conftest import NAME, PAYLOADS
 
 from autograder.course import Course, CourseError
-from autograder.report import mistake, page, report
+from autograder.report import likeness, mistake, page, report
+from autograder.similarity import Likeness, Pair
 
 HALF = "double of 3: got 3, expected 6 — twice.\n  → You left out the factor."
 OTHER = "three words: got {}\n  → Nothing is counted."
@@ -76,6 +78,81 @@ def test_exercises_with_shares_and_statuses() -> None:
     assert meter["aria-label"] == meter.title.text == "double: 25% of the points earned"
 
 
+def test_the_hardest_exercises_are_named() -> None:
+    assert "Hardest: double (25%), count (38%)." in soup_of(CLASS).text
+    assert "All points were earned by all." in soup_of(CLASS[:1]).text
+
+
+def test_what_ran_without_isolation_is_a_warning() -> None:
+    (lost, unsafe) = soup_of(CLASS).select(".warning")
+    assert "1 ungraded" in lost.text
+    assert "1 graded without isolation" in unsafe.text
+    assert not soup_of(CLASS[:3]).select(".warning")
+
+
+def test_flags_are_counted_and_explained_and_named_in_the_notes() -> None:
+    flags = {"ada": ["duplicate", "renamed"], "bob": ["duplicate", "duplicate"], "cid": ["new_one"]}
+    soup = soup_of([s | {"flags": flags.get(s["student"], [])} for s in CLASS])
+    rows = rows_of(soup, "Flags")
+    assert [row[:2] for row in rows] == [["2", "duplicate"], ["1", "new_one"], ["1", "renamed"]]
+    assert rows[0][2] == "a cell of the lab stands twice; the first one counts"
+    notes = rows_of(soup, "Repairs and notes")
+    assert ["ada", "flag: renamed"] in notes
+    assert notes.count(["bob", "flag: duplicate"]) == 1
+    assert "Flags" not in soup_of(CLASS).text
+
+
+ANSWERS = {
+    name: {"double": f"def double(x):\n    # {name} <b>\n    return x + x"} for name in "abc"
+}
+PAIR = Pair("a", "b", 0.876, {"double": ({2}, {0, 2})})
+
+
+def test_close_pairs_are_shown_side_by_side_as_a_hint() -> None:
+    soup = BeautifulSoup(likeness(Likeness([PAIR], 0.07, 9, ["x"], 4), ANSWERS), "html.parser")
+    said = soup.text
+    assert "The usual pair of students has 7% in common" in said
+    assert "No verdict on 1 student: too little text" in said
+    assert "a reason to look and to ask, and proves nothing" in said
+    assert soup.details.summary.text == "1 pair, the closest of 5, with names of students"
+    assert soup.details.details.summary.text == "a and b: 88% in common, in 1 answer"
+    one, two = soup.select(".pair > div")
+    assert (one.p.text, one.pre.text) == ("a", ANSWERS["a"]["double"])
+    assert [m.text for m in two.find_all("mark")] == ["def double(x):", "    return x + x"]
+    assert soup.b is None
+
+
+def test_nothing_is_said_where_nothing_can_be() -> None:
+    assert "No pair is unusually close." in likeness(Likeness([], 0.07, 9, []), ANSWERS)
+    few = likeness(Likeness([], 0.0, 2, ["x", "y"]), ANSWERS)
+    assert "Too few answers to compare. No verdict on 2 students" in few
+    assert "%" not in few
+
+
+def test_copied_answers_of_a_graded_class_are_on_its_page(own_class: Course) -> None:
+    for path in (own_class.classroom / "autograded").glob(f"*/{NAME}/{NAME}.ipynb"):
+        student, notebook = path.parents[1].name, json.loads(path.read_text())
+        cell = next(c for c in notebook["cells"] if c["id"] == "double")
+        cell["source"] = text_of("ada" if student == "dave" else student)
+        path.write_text(json.dumps(notebook))
+    (path,) = report(own_class, [])
+    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    shown = [d.summary.text for d in soup.select("details details")]
+    assert shown == ["ada and dave: 100% in common, in 1 answer"]
+    own_class.release(NAME).write_text("edited")
+    (path,) = report(own_class, [])
+    assert "The answers were not compared: " in path.read_text(encoding="utf-8")
+
+
+def text_of(student: str) -> str:
+    """Code that no two of the class share."""
+    draw = random.Random(student)
+    parts = ["x", "(x, x)", "[x]", "x.y", "x[0]", "not x", "len(x)", "{x: x}"]
+    lines = (f"    x = {draw.choice(parts)} {draw.choice('+-*/%@')} {draw.choice(parts)}\n"
+             for _ in range(20))  # fmt: skip
+    return "def double(x):\n" + "".join(lines)
+
+
 def test_named_mistakes_the_most_frequent_first() -> None:
     soup = soup_of(CLASS)
     assert rows_of(soup, "Named mistakes") == [
@@ -112,8 +189,11 @@ def test_a_class_that_is_ungraded_altogether() -> None:
 
 
 def test_students_are_named_in_the_folded_part_only() -> None:
-    soup = soup_of(CLASS)
-    soup.details.extract()
+    more = likeness(Likeness([Pair("ada", "bob", 1.0, {"double": ({0}, {0})})], 0.0, 5, ["cid"]),
+                    {"ada": {"double": "x"}, "bob": {"double": "x"}})  # fmt: skip
+    soup = BeautifulSoup(page(NAME, CLASS, more), "html.parser")
+    for folded in soup.select("details"):
+        folded.extract()
     assert not {"ada", "bob", "cid", "dan", "eve"} & set(re.findall(r"\w+", soup.text))
 
 
@@ -121,11 +201,15 @@ def test_text_by_students_is_inert() -> None:
     text = " ".join(PAYLOADS).replace("\n", " ") + ' ]]> </svg></title>" onload="x'
     bad = question(text, 0, "fail", f"got {text}\n  → {text}") | {"status": "fail"}
     odd = question(text, 0, f"<script>{text}")
-    html = page(text, [stored(text, bad, odd, findings=[text], tier=text)])
+    pair = Pair(text, text + "2", 1.0, {text: ({0}, {0})})
+    close = likeness(
+        Likeness([pair], 0.1, 9, [text]), {text: {text: text}, text + "2": {text: text}}
+    )
+    html = page(text, [stored(text, bad, odd, findings=[text], flags=[text], tier=text)], close)
     soup = BeautifulSoup(html, "html.parser")
     allowed = (
         "html head meta title style body main h1 h2 dl div dt dd figure figcaption svg rect path "
-        "text table thead tbody tr th td code wbr span details summary p"
+        "text table thead tbody tr th td code wbr span details summary p h3 pre mark strong"
     )
     assert {tag.name for tag in soup.find_all(True)} <= set(allowed.split())
     assert not [a for tag in soup.find_all(True) for a in tag.attrs
