@@ -172,9 +172,8 @@ def _export(course: Course, args: argparse.Namespace) -> int:
 
     done = export(course, course.pick(args.labs), args.format, args.include_waiting)
     print(f"Marks: {_near(done.path)}")
-    if done.left_out:
-        print(f"{done.left_out} totals wait for a person and are left empty; read the answers "
-              "(autograder serve), or add --include-waiting for the totals so far.")  # fmt: skip
+    for note in done.notes:
+        print(note)
     return 0
 
 

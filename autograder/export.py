@@ -2,16 +2,20 @@
 
 `csv` has a row per student and lab and a column per question; marks given by hand count as soon as
 they are in the gradebook, and `waiting` tells how many answers of the row still lack one. `canvas`
-and `moodle` have a row per student of the gradebook and a column per lab. Who handed in nothing has
-an empty cell, and so has, unless asked otherwise, a total that still waits for a person.
+and `moodle` have a column per lab and a row per student who has a mark in one of them, since an
+import leaves students alone who are not in its file. Unless asked otherwise, a total that still
+waits for a person is no mark.
 
-Canvas (its `gradebook_importer.rb` and its exported files): the columns Student to Section come
-first and in this order; a student is found by ID, SIS User ID, SIS Login ID, then name; the row
-"Points Possible" sets the maximum; a column with an unknown title becomes a new assignment.
+Canvas (its `gradebook_importer.rb`, `process_gradebook_upload.js` and exported files): the columns
+Student to Section come first and in this order; a student is found by ID, SIS User ID, SIS Login
+ID, then name; the row "Points Possible" sets the maximum of a new assignment, which a column with
+an unknown title becomes. An empty cell clears a mark that stands in Canvas; its confirmation page
+shows old and new.
 Moodle (docs.moodle.org "Grade import" and its `load_data.php`): UTF-8, comma; the teacher maps
 `username` to username and each lab to a grade item or a new one; a name that Moodle does not know
-stops the whole import. In both, an empty cell can clear a mark that was there before. All this was
-read, not tried: no file has been imported into a live Canvas or Moodle.
+stops the whole import. No mark is "-", as in Moodle's own export: in a new item an empty cell would
+become 0. In an item that exists, "-" clears a mark that stands there.
+All this was read, not tried: no file has been imported into a live Canvas or Moodle.
 """
 
 from dataclasses import dataclass
@@ -28,10 +32,33 @@ FILES = {"csv": "marks.csv", "canvas": "marks_canvas.csv", "moodle": "marks_mood
 
 @dataclass
 class Exported:
-    """The file, and how many totals were left out of it because they wait for a person."""
+    """The file, and what the person who imports it should know."""
 
     path: Path
-    left_out: int = 0
+    left_out: int = 0  # totals that wait for a person
+    absent: int = 0  # students without any mark, who have no row
+    no_mark: int = 0  # cells without a mark in the rows that are there
+    form: str = "csv"
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the person who imports the file."""
+        said = []
+        if self.left_out:
+            said.append(
+                f"{self.left_out} totals wait for a person and are left empty; read the answers "
+                "(autograder serve), or add --include-waiting for the totals so far."
+            )
+        if self.absent:
+            said.append(f"{self.absent} students without a mark have no row: an import changes "
+                        "nothing of theirs.")  # fmt: skip
+        if self.no_mark:
+            where = "Canvas" if self.form == "canvas" else "Moodle"
+            said.append(
+                f"{self.no_mark} cells hold no mark; an import clears what stands there in "
+                f"{where}. To keep it, export lab by lab: autograder export LAB --format {self.form}"
+            )
+        return said
 
 
 def export(
@@ -47,15 +74,18 @@ def export(
         most = [ledger.book.find_assignment(lab).max_score for lab in graded]
     if not rows:
         raise CourseError(f"{', '.join(labs)}: nothing is graded yet; type: autograder grade")
-    path, left_out = course.classroom / "results" / FILES[form], 0
+    done = Exported(course.classroom / "results" / FILES[form], form=form)
     if form == "csv":
         table = _questions(rows)
     else:
-        left_out = 0 if include_waiting else sum(row["waiting"] > 0 for row in rows)
+        done.left_out = 0 if include_waiting else sum(row["waiting"] > 0 for row in rows)
         totals = _totals(rows, students, graded, include_waiting)
-        table = _canvas(totals, graded, most) if form == "canvas" else _moodle(totals, graded)
-    write_csv(path, table)
-    return Exported(path, left_out)
+        known = {name: marks for name, marks in totals.items() if any(m != "" for m in marks)}
+        done.absent = len(totals) - len(known)
+        done.no_mark = sum(marks.count("") for marks in known.values())
+        table = _canvas(known, graded, most) if form == "canvas" else _moodle(known, graded)
+    write_csv(done.path, table)
+    return done
 
 
 def _questions(rows: list[dict[str, Any]]) -> Table:
@@ -82,7 +112,9 @@ def _canvas(totals: dict[str, list[float | str]], labs: list[str], most: list[fl
 
 
 def _moodle(totals: dict[str, list[float | str]], labs: list[str]) -> Table:
-    return [["username", *labs]] + [[name, *marks] for name, marks in totals.items()]
+    return [["username", *labs]] + [
+        [name, *("-" if mark == "" else mark for mark in marks)] for name, marks in totals.items()
+    ]
 
 
 def _row(submission: Any) -> dict[str, Any]:

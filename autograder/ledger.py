@@ -194,7 +194,8 @@ def write_csv(path: Path, rows: list[Any]) -> None:
 def _plain(value: object) -> object:
     if isinstance(value, float):
         return f"{value:g}"
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+    text = isinstance(value, str) and value != "-"  # a lone dash is Moodle's "no mark"
+    return f"'{value}" if text and value[:1] in tuple("=+-@\t\r") else value
 
 
 def _rows(stored: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

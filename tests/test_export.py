@@ -26,7 +26,7 @@ def test_canvas(classroom: Course) -> None:
     assert points == ["    Points Possible", "", "", "", "", "7"]
     assert ["bob", "", "", "bob", "", "3"] in students
     assert all(row[0] == row[3] for row in students)
-    assert len(students) == 6
+    assert len(students) == 3
 
 
 def test_moodle(classroom: Course) -> None:
@@ -35,26 +35,30 @@ def test_moodle(classroom: Course) -> None:
     assert done.path.name == "marks_moodle.csv"
     assert head == ["username", NAME]
     assert ["bob", "3"] in students
-    assert len(students) == 6
+    assert len(students) == 3
 
 
 @pytest.mark.parametrize("form", ["canvas", "moodle"])
 def test_what_waits_for_a_person_is_left_empty(classroom: Course, form: str) -> None:
     done = export(classroom, [NAME], form)
     marks = {row[0]: row[-1] for row in lines(done)}
-    assert (marks["ada"], marks["eve"], marks["mallory"], marks["bob"]) == ("", "", "", "3")
-    assert done.left_out == 3
+    assert marks["bob"] == "3"
+    assert not {"ada", "eve", "mallory"} & set(marks)  # an import must not clear what they have
+    assert (done.left_out, done.absent, done.no_mark) == (3, 3, 0)
+    assert done.notes[0].startswith("3 totals wait for a person and are left empty; read the answ")
+    assert done.notes[1].startswith("3 students without a mark have no row: an import changes noth")
     done = export(classroom, [NAME], form, include_waiting=True)
     marks = {row[0]: row[-1] for row in lines(done)}
     assert (marks["ada"], marks["eve"], marks["mallory"], marks["bob"]) == ("5", "0", "5", "3")
-    assert done.left_out == 0
+    assert done.notes == []
 
 
 @pytest.mark.parametrize("form", ["canvas", "moodle"])
 def test_names_are_no_formulas_and_the_file_is_rfc_4180(own_class: Course, form: str) -> None:
     with Ledger(own_class) as ledger:
         ledger.book.add_student(ODD)
-    done = export(own_class, [NAME], form)
+        ledger.book.add_submission(NAME, ODD)
+    done = export(own_class, [NAME], form, include_waiting=True)
     cells = [cell for row in lines(done) for cell in row]
     assert f"'{ODD}" in cells
     assert not [c for c in cells if c.startswith(("=", "+", "-", "@", "\t"))]
@@ -63,22 +67,30 @@ def test_names_are_no_formulas_and_the_file_is_rfc_4180(own_class: Course, form:
     assert raw.count(b"\r\n") == raw.count(b"\n") == len(lines(done))
 
 
-def test_who_handed_in_nothing_has_an_empty_cell(own_class: Course) -> None:
+@pytest.mark.parametrize("form", ["canvas", "moodle"])
+def test_who_handed_in_nothing_has_no_row(own_class: Course, form: str) -> None:
     with Ledger(own_class) as ledger:
         ledger.book.add_student("zoë")
-    assert lines(export(own_class, [NAME], "moodle"))[-1] == ["zoë", ""]
-    assert lines(export(own_class, [NAME], "canvas"))[-1] == ["zoë", "", "", "zoë", "", ""]
+    done = export(own_class, [NAME], form)
+    assert "zoë" not in {row[0] for row in lines(done)}
+    assert done.absent == 4
 
 
-def test_a_column_for_each_lab_that_is_graded(own_class: Course) -> None:
+@pytest.mark.parametrize(("form", "none"), [("canvas", ""), ("moodle", "-")])
+def test_a_column_for_each_lab_that_is_graded(own_class: Course, form: str, none: str) -> None:
     with Ledger(own_class) as ledger:
         ledger.book.add_assignment("lab91_second")
         ledger.book.add_submission("lab91_second", "bob")
     labs = [NAME, "lab91_second", "lab92_never"]
-    head, *students = lines(export(own_class, labs, "moodle"))
-    assert head == ["username", NAME, "lab91_second"]
-    assert ["bob", "3", "0"] in students
-    assert ["dave", "0", ""] in students
+    done = export(own_class, labs, form)
+    head, *students = lines(done)
+    assert head[-2:] == [NAME, "lab91_second"]
+    marks = {row[0]: row[-2:] for row in students}
+    assert marks["bob"] == ["3", "0"]
+    assert marks["dave"] == ["0", none]
+    assert done.no_mark == 2
+    assert done.notes[-1].startswith("2 cells hold no mark; an import clears what stands there in ")
+    assert f"export LAB --format {form}" in done.notes[-1]
 
 
 @pytest.mark.parametrize("form", ["csv", "canvas", "moodle"])
