@@ -1,6 +1,6 @@
 """Say what this machine can do and what is missing, one line each, with what to type.
 
-It looks and tries small things (a gradebook that can be written, a kernel that starts); it installs
+It looks and tries small things (a gradebook that can be written, a process that starts); it installs
 and changes nothing. Only a missing part that grading needs makes it fail.
 """
 
@@ -10,7 +10,6 @@ import re
 import shutil
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +41,7 @@ class Finding:
 
 def doctor(course: Course) -> list[Finding]:
     """All findings, in the order in which a teacher would repair them."""
-    return [_python(), *_packages(course), _alembic(course), _gradebook(course), _kernel(),
+    return [_python(), *_packages(course), _alembic(course), _gradebook(course), _process(),
             _sandbox(), *_tools(), _disk(course)]  # fmt: skip
 
 
@@ -95,18 +94,20 @@ def _gradebook(course: Course) -> Finding:
     return Finding(ok, True, f"gradebook {path} can be written{why}", f"chmod u+rwx {path.parent}")
 
 
-def _kernel() -> Finding:
-    from autograder.runner import Kernel
+def _process() -> Finding:
+    from autograder.host import Host
+    from autograder.judge import Student
 
-    with tempfile.TemporaryDirectory() as name:
-        tier = sandbox.available() or sandbox.NONE
-        try:
-            kernel = Kernel(Path(name), "", Path(name) / "data", tier)
-            ok, why = kernel.execute("1 + 1", 30).status == "ok", ""
-            kernel.close()
-        except Exception as error:
-            ok, why = False, f" ({type(error).__name__}: {error})"
-    return Finding(ok, True, f"a kernel starts and runs a cell{why}", "pip install ipykernel")
+    try:
+        host = Host(sandbox.available() or sandbox.NONE)
+        reply, _ = Student(host.spawn(30)).ask("exec", source="1 + 1", name="a cell")
+        ok, why = reply["printed"] == "2\n", ""
+        host.stop()
+        host.close()
+    except Exception as error:
+        ok, why = False, f" ({type(error).__name__}: {error})"
+    return Finding(ok, True, f"a process for student code starts and runs a cell{why}",
+                   "pip install -r requirements.txt")  # fmt: skip
 
 
 def _tools() -> Iterator[Finding]:

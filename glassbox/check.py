@@ -16,7 +16,9 @@ import html
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from itertools import groupby
 from typing import Any
@@ -27,8 +29,8 @@ from torch import Tensor
 from glassbox import bank
 
 __all__ = [
-    "CheckFailed", "catalogue", "close", "equal", "generator", "gradient", "mistakes", "question",
-    "raises", "shape", "start", "summary", "that", "unchanged",
+    "CheckFailed", "catalogue", "close", "equal", "generator", "gradient", "mistakes", "part",
+    "question", "raises", "shape", "start", "summary", "that", "there", "unchanged",
 ]  # fmt: skip
 
 
@@ -48,6 +50,15 @@ class CheckFailed(AssertionError):
         return [f"✗ {self}"]
 
 
+@dataclass
+class Part:
+    """A part of a question: what it is worth and how it failed, if it did."""
+
+    title: str
+    points: float
+    error: Exception | None = None
+
+
 class _Session:
     """The lab at hand and the outcome of each of its questions so far."""
 
@@ -55,6 +66,8 @@ class _Session:
         self.bank: bank.Fingerprints | None = None
         self.question: str = ""
         self.outcomes: dict[str, tuple[str, str]] = {}  # question -> (status, message)
+        self.parts: dict[str, list[Part]] = {}  # question -> its parts so far
+        self.call: Callable | None = None  # while judged: how to call what is elsewhere
 
 
 _session = _Session()
@@ -90,10 +103,13 @@ class question:
 
     def __enter__(self) -> Callable | None:
         _session.question = self.name
+        _session.parts[self.name] = []
         return _on_copies(self.function) if self.function is not None else None
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
         _session.question = ""
+        if error is None:
+            error = next((p.error for p in _session.parts[self.name] if p.error), None)
         if error is None:
             self._record("pass")
             print(f"✓ {self.name}{self._points()}")
@@ -106,11 +122,14 @@ class question:
         if isinstance(error, CheckFailed):
             self._fail(error)
         self._record("error", f"{type(error).__name__}: {error}")
+        if kind is None:  # it was kept by a part
+            raise error
         return False
 
     def _fail(self, error: CheckFailed) -> None:
-        mistake = error.mistake or (self._diagnosis() or "")
         seen = "" if grading() and self.name.endswith("_hidden") else error.seen
+        self._record("fail", str(CheckFailed(error.name, seen, error.why, error.mistake)))
+        mistake = error.mistake or (self._diagnosis() or "")
         told = CheckFailed(error.name, seen, error.why, mistake)
         self._record("fail", str(told))
         raise told from None
@@ -127,6 +146,44 @@ class question:
 
     def _record(self, status: str, message: str = "") -> None:
         _session.outcomes[self.name] = (status, message)
+
+
+class part:
+    """A share of a question's points: `with check.part("gradient", 2):` inside of a question.
+
+    A part that fails costs its own points and lets the others be tried. The points of all parts
+    add up to those of the question; a check outside of any part decides the whole question.
+    """
+
+    def __init__(self, title: str, points: float) -> None:
+        self.part = Part(title, points)
+
+    def __enter__(self) -> None:
+        _session.parts[_session.question].append(self.part)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
+        unwritten = isinstance(error, NotImplementedError) and not error.args
+        if not isinstance(error, Exception) or unwritten:
+            return False
+        if isinstance(error, CheckFailed):
+            title = f"{self.part.title}: {error.name}"
+            error = CheckFailed(title, error.seen, error.why, error.mistake)
+        self.part.error = error
+        return True
+
+
+def share(name: str) -> float:
+    """How much of a failed question's points its parts have earned, from 0 to 1."""
+    parts = _session.parts.get(name, [])
+    if not any(p.error for p in parts):  # then a check outside of the parts has failed
+        return 0.0
+    return sum(p.points for p in parts if p.error is None) / sum(p.points for p in parts)
+
+
+def failure(name: str) -> str:
+    """The message of a question that has failed, "" if it has not."""
+    status, message = _session.outcomes.get(name, ("", ""))
+    return message if status == "fail" else ""
 
 
 def _on_copies(function: Callable) -> Callable:
@@ -295,15 +352,44 @@ def mistakes(key: str, function: Callable) -> None:
         raise CheckFailed(exercise, mistake=found)
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0, per_student: bool = False) -> torch.Generator:
     """Seeded randomness for a test: fixed in a notebook, set by the grader while grading.
 
     The seed depends on the question, on `seed` and on the environment variable GLASSBOX_SEED, so
-    that constants copied from a visible run are worth nothing in a graded one.
+    that constants copied from a visible run are worth nothing in a graded one; with
+    `per_student=True` on the student as well (GLASSBOX_STUDENT).
     """
     text = f"{os.environ.get('GLASSBOX_SEED', '')}/{_session.question}/{seed}"
+    text += f"/{os.environ.get('GLASSBOX_STUDENT', '')}" if per_student else ""
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def there(factory: Callable, *args: Any, **kwargs: Any) -> Any:
+    """`factory(*args, **kwargs)`, built where the learner's code runs.
+
+    A test that hands an object (a small model, say) to the learner's function builds it with this:
+    in a notebook it is a plain call; while grading the object lives in the student's process.
+    """
+    if _session.call is None:
+        return factory(*args, **kwargs)
+    return _session.call(address(factory), args, kwargs)
+
+
+@contextmanager
+def elsewhere(call: Callable[[str, tuple, dict[str, Any]], Any]) -> Iterator[None]:
+    """For a grader: until the end, `there` builds by `call(address, args, kwargs)`."""
+    _session.call = call
+    try:
+        yield
+    finally:
+        _session.call = None
+
+
+def address(factory: Callable) -> str:
+    """How a class or function is found in another process: by its module, or in the notebook."""
+    installed = factory.__module__.partition(".")[0] in ("glassbox", "torch")
+    return f"{factory.__module__ if installed else ''}:{factory.__qualname__}"
 
 
 # --- tables ----------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ from conftest import COUNT, RIGHT, WRONG, answered, cell_of, code, gone, marks
 from nbformat import NotebookNode
 
 from autograder import runner
+from autograder.child import cells
 from autograder.intake import Merged, merge
+from autograder.judge import Outcome
 from autograder.lab import Lab, Question
-from autograder.runner import Outcome, Result, judge, run
+from autograder.runner import Result, run, verdict
 
 FULL = {"double": (3, "pass"), "count": (2, "pass")}
 
@@ -138,9 +140,7 @@ CASES: dict[str, tuple[Callable, dict]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_marks(graded: Callable, release: NotebookNode, case: str,
-               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(runner, "GRACE", 1.0)
+def test_marks(graded: Callable, release: NotebookNode, case: str) -> None:
     make, expected = CASES[case]
     result, _ = graded(make(release), timeout=1.5 if "endless" in case else 10)
     assert marks(result) == expected
@@ -158,7 +158,7 @@ def test_messages_and_what_stays_hidden(graded: Callable, release: NotebookNode)
     assert question.status == "partial"
     assert question.message == "Your code raised ValueError."
     hidden = question.cells["count_hidden"]
-    assert "seen []" in hidden.teacher_detail
+    assert "ValueError" in hidden.teacher_detail
     assert "hidden-input" not in json.dumps(result.outputs)
 
 
@@ -176,22 +176,36 @@ def test_a_syntax_error_names_the_line(graded: Callable, release: NotebookNode) 
     assert result.questions[1].message == "Your code raised SyntaxError: unmatched ']' (line 2)"
 
 
-def test_after_three_deaths_the_rest_is_killed(graded: Callable, release: NotebookNode) -> None:
-    """Four tests, each ends the process: the first is tried once, then three restarts."""
-    bad = {"double": "def double(x):\n    import os\n    os._exit(1)",
-           "count": "def count(words):\n    import os\n    os._exit(1)"}  # fmt: skip
-    result, _ = graded(answered(release, bad))
+def test_each_deadly_function_costs_itself_only(graded: Callable, release: NotebookNode) -> None:
+    result, _ = graded(answered(release, RIGHT | {"double": DEADLY.format("double", "x")}))
+    assert marks(result) == {"double": (0, "killed"), "count": (2, "pass")}
+    both = {"double": DEADLY.format("double", "x"), "count": DEADLY.format("count", "words")}
+    result, _ = graded(answered(release, both))
     assert marks(result) == {"double": (0, "killed"), "count": (0, "killed")}
+
+
+DEADLY = "def {}({}):\n    import os\n    os._exit(1)"
+
+
+def test_a_notebook_that_dies_in_every_cell_is_given_up(
+    graded: Callable, release: NotebookNode
+) -> None:
+    notebook = answered(release, RIGHT)
+    for _ in range(12):
+        notebook.cells.insert(2, code("import os\nos._exit(1)"))
+    result, _ = graded(notebook)
+    assert marks(result)["count"] == (0, "killed")
+    assert "too often" in result.questions[-1].message
 
 
 def test_output_is_kept_but_cut(graded: Callable, release: NotebookNode) -> None:
     notebook = with_cell("print('y' * 1_000_000)")(release)
     result, merged = graded(notebook)
     extra = next(c.id for c in merged.cells if c.role == "extra")
-    assert len(result.outputs[extra][0]["text"]) == runner.MAX_OUTPUT
+    assert len(result.outputs[extra][0]["text"]) == cells.MAX_OUTPUT
 
 
-def test_the_kernel_is_bare(graded: Callable, release: NotebookNode,
+def test_the_process_is_bare(graded: Callable, release: NotebookNode,
                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     look = ("import os, json\nprint(json.dumps([os.listdir(), 'SECRET_TOKEN' in os.environ, "
@@ -203,9 +217,10 @@ def test_the_kernel_is_bare(graded: Callable, release: NotebookNode,
     assert seen == [[], False, "1", "1", "1", "agg"]
 
 
-def test_no_kernel_for_what_cannot_be_read(lab: Lab, release: NotebookNode,
+def test_no_process_for_what_cannot_be_read(lab: Lab, release: NotebookNode,
                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(runner, "Kernel", None)
+    monkeypatch.setattr(runner, "Host", None)
+    runner.close()
     result = run(lab, Merged("eve", lab.name, malformed="no notebook"))
     assert marks(result) == {"double": (0, "malformed"), "count": (0, "malformed")}
     empty = merge(lab, release, nbformat.v4.new_notebook(), "eve")
@@ -213,12 +228,12 @@ def test_no_kernel_for_what_cannot_be_read(lab: Lab, release: NotebookNode,
 
 
 def failing(times: int) -> Callable:
-    real, calls = runner.Kernel, []
+    real, calls = runner.Host, []
 
-    def make(*args: object) -> runner.Kernel:
+    def make(*args: object) -> runner.Host:
         calls.append(args)
         if len(calls) <= times:
-            raise RuntimeError("no kernel today")
+            raise RuntimeError("no process today")
         return real(*args)
 
     return make
@@ -229,11 +244,12 @@ def test_a_fault_of_ours_is_tried_again_and_then_no_mark(
     graded: Callable, release: NotebookNode, monkeypatch: pytest.MonkeyPatch, times: int,
     status: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(runner, "Kernel", failing(times))
+    runner.close()
+    monkeypatch.setattr(runner, "Host", failing(times))
     result, _ = graded(answered(release, RIGHT))
     assert {q.status for q in result.questions} == {status}
     assert result.ungraded == (status == "ungraded")
-    assert "no kernel today" in result.findings[-1]
+    assert "no process today" in result.findings[-1]
 
 
 def test_a_broken_setup_cell_is_our_fault(lab: Lab, release: NotebookNode) -> None:
@@ -250,19 +266,26 @@ def test_the_whole_notebook_has_a_deadline(lab: Lab, release: NotebookNode) -> N
     assert marks(result)["count"] == (0, "timeout")
 
 
-def test_no_temporary_folder_or_kernel_stays(graded: Callable, release: NotebookNode,
+def test_no_temporary_folder_or_process_stays(graded: Callable, release: NotebookNode,
                                              tmp_path: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    runner.close()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     graded(answered(release, RIGHT))
+    runner.close()
     assert not list(tmp_path.iterdir())
     assert gone(str(tmp_path))
 
 
 @pytest.mark.parametrize(("outcome", "kind", "expected"), [
-    (Outcome("error", "CheckFailed", "case: off by one"), "hidden", ("fail", "case: off by one")),
-    (Outcome("error", "AssertionError", "x != 7"), "hidden",
+    (Outcome("error", "CheckFailed", "case: off by one", theirs=False), "hidden",
+     ("fail", "case: off by one")),
+    (Outcome("error", "CheckFailed", "full marks"), "visible",
+     ("error", "Your code raised CheckFailed: full marks")),
+    (Outcome("error", "AssertionError", "x != 7", theirs=False), "hidden",
      ("fail", "An assertion does not hold.")),
+    (Outcome("error", "TypeError", "cannot unpack", theirs=False), "visible",
+     ("error", "The check cannot use what your code returned (TypeError: cannot unpack).")),
     (Outcome("error", "RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried"),
      "visible", ("oom", "Your code asked for more memory than there is.")),
     (Outcome("error", "NotImplementedError", ""), "visible",
@@ -270,5 +293,5 @@ def test_no_temporary_folder_or_kernel_stays(graded: Callable, release: Notebook
     (Outcome("error", "NotImplementedError", "no kernel for complex"), "visible",
      ("error", "Your code raised NotImplementedError: no kernel for complex")),
 ])  # fmt: skip
-def test_judge(outcome: Outcome, kind: str, expected: tuple[str, str]) -> None:
-    assert judge(Question("f_x", "f", kind, 1), outcome, "def f(): ...", 30) == expected
+def test_verdict(outcome: Outcome, kind: str, expected: tuple[str, str]) -> None:
+    assert verdict(Question("f_x", "f", kind, 1), outcome, "def f(): ...", 30) == expected
