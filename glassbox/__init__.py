@@ -1,8 +1,9 @@
 """What a learner imports in a Glass Box lab.
 
 `check` tells whether a function is right and which known mistake it makes; `pick_scale` chooses the
-size of a lab's experiments for the machine it runs on; `explore` shows the book's explorers. Nothing here grades anything: marks are the
-business of the teacher's package `autograder`, which this package never imports.
+size of a lab's experiments for the machine it runs on; `explore` shows the book's explorers.
+Nothing here grades anything: marks are the business of the teacher's package `autograder`, which
+this package never imports.
 """
 
 from glassbox import explore

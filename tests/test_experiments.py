@@ -75,8 +75,8 @@ def test_the_smallest_tiny_model_learns(tiny: ModuleType) -> None:
     torch.set_num_threads(1)
     rows = tiny.text_rows(200, seed=2)
     losses = [tiny.loss_of(tiny.train(n), rows).item() for n in (0, 20, 60)]
-    assert losses[0] > losses[1] + 1
-    assert losses[1] > losses[2] + 0.3
+    assert losses[0] > losses[1] + 0.5
+    assert losses[1] > losses[2] + 0.5
 
 
 def test_the_tiny_models_text_has_work_for_attention(tiny: ModuleType) -> None:
