@@ -56,7 +56,8 @@ class Exported:
             where = "Canvas" if self.form == "canvas" else "Moodle"
             said.append(
                 f"{self.no_mark} cells hold no mark; an import clears what stands there in "
-                f"{where}. To keep it, export lab by lab: autograder export LAB --format {self.form}"
+                f"{where}. To keep it, export lab by lab: autograder export LAB --format "
+                f"{self.form}"
             )
         return said
 
