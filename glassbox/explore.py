@@ -44,6 +44,12 @@ def state(name: str, given: dict[str, Any]) -> dict[str, Any]:
             raise ExploreError(
                 f"The explorer {name!r} has no option {key!r}. It has: {', '.join(options)}."
             )
+    for key, option in options.items():  # a preset, or the numbers that it would fill in
+        filled = [name for name in option.get("fills", []) if name in given]
+        if filled and key in given and given[key] != option["otherwise"]:
+            raise ExploreError(f"{name}: give {key} or {', '.join(filled)}, not both.")
+        if filled:
+            given = given | {key: option["otherwise"]}
     return {
         key: _fitted(f"{name}: {key}", option, given[key]) if key in given else option["default"]
         for key, option in options.items()

@@ -30,7 +30,8 @@ for await (const part of process.stdin) text += part;
 const { source, calls } = JSON.parse(text);
 const url = "data:text/javascript;base64," + Buffer.from(source).toString("base64");
 const module = await import(url);
-process.stdout.write(JSON.stringify(calls.map(({ call, args }) => module[call](...args))));
+const answer = ({ call, args }) => module[call](...args.map((a) => (a?.call ? answer(a) : a)));
+process.stdout.write(JSON.stringify(calls.map(answer)));
 """
 
 
@@ -145,6 +146,43 @@ def test_modules_are_small_and_look_at_nothing_outside(name: str) -> None:
     assert not re.search(r"fetch\(|https?://(?!www\.w3\.org)", text)
 
 
+def test_every_preset_has_its_published_count() -> None:
+    published = set(load(GOLDEN / "counting.py").PUBLISHED)
+    option = explore.about("counting")["options"]["preset"]
+    assert set(option["choices"]) - {"own"} == published
+
+
+PRINTED = [  # preset, other options, what the explorer must print
+    ("gpt2", {}, "124,439,808", "45.5 % of the model and 66.6 %"),
+    ("gpt3", {}, "174,604,259,328", "66.4 % of the model"),
+    ("llama2-7b", {}, "6,738,415,616", "64.2 % of the model and 66.8 %"),
+    ("llama2-70b", {}, "68,976,648,192", "81.7 % of the model and 82.4 %"),
+    ("llama3-8b", {}, "8,030,261,248", "70.2 % of the model and 80.8 %"),
+    ("llama3.2-3b", {}, "3,212,749,824", "65.8 % of the model and 75.0 %"),
+    ("mixtral", {}, "46,702,792,704", "12,879,925,248", "96.6 % of the model"),
+    ("llama2-7b", {"view": "memory"}, "107.81 GB", "13.48 GB; int8: 6.74 GB; 4.5 bit: 3.79 GB"),
+    ("llama3-8b", {"view": "memory", "n_gpus": 8, "zero": "1"}, "44.17 GB</strong> per GPU"),
+    ("llama3-8b", {"view": "memory", "n_gpus": 8, "zero": "2"}, "30.11 GB</strong> per GPU"),
+    ("llama2-70b", {"view": "memory", "n_gpus": 8, "zero": "3"}, "137.95 GB</strong> per GPU"),
+    ("llama3-8b", {"view": "memory", "n_sequences": 32, "n_tokens": 8192}, "32.000 GiB"),
+    ("llama3.1-405b", {"view": "memory", "n_sequences": 1, "n_tokens": 131072}, "63.000 GiB"),
+    ("llama3-8b", {"view": "cost", "training_tokens": 0.15, "gpu": "H100"}, "7.227e+18 FLOPs"),
+    ("gpt3", {"view": "cost", "training_tokens": 300}, "3.143e+23", "699,537 GPU-hours"),
+    ("llama1-65b", {"view": "cost", "training_tokens": 1400}, "5.484e+23", "21.44 tokens per"),
+]
+
+
+@pytest.mark.parametrize(("preset", "more", "texts"), [(p, m, t) for p, m, *t in PRINTED])
+def test_counting_prints_what_the_course_says(
+    node: str, preset: str, more: dict, texts: list[str]
+) -> None:
+    state = explore.state("counting", {"preset": preset} | more)
+    settled = {"call": "settle", "args": [state]}
+    (shown,) = answers(node, "counting", [{"call": "view", "args": [settled]}])
+    for text in texts:
+        assert text in shown["summary"]
+
+
 # --- options ---------------------------------------------------------------------------------
 
 
@@ -171,6 +209,13 @@ def test_options_are_checked_and_completed() -> None:
 def test_a_wrong_option_names_the_right_ones(name: str, given: dict, message: str) -> None:
     with pytest.raises(explore.ExploreError, match=message):
         explore.state(name, given)
+
+
+def test_a_preset_and_its_own_numbers_exclude_each_other() -> None:
+    assert explore.state("counting", {"n_layers": 24})["preset"] == "own"
+    assert explore.state("counting", {"preset": "own", "n_layers": 24})["n_layers"] == 24
+    with pytest.raises(explore.ExploreError, match="give preset or n_layers, not both"):
+        explore.state("counting", {"preset": "gpt3", "n_layers": 24})
 
 
 def test_notebook_widgets_have_a_trait_per_option() -> None:

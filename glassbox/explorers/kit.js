@@ -131,17 +131,18 @@ function control(key, option, id, change) {
 // ABOUT     { name, ask: the question that asks for a prediction, options: key -> { default, label?,
 //           min/max/step | choices, wide? } }; an option without a label has no control
 // view(s)   pure: { svg, summary (HTML), shown: keys of the controls, limits: key -> { max, text } }
+// settle(s) pure: the state as it counts, where one option decides others
 // follow(s, key)  pure: what else changes when the reader changes `key`
 // press(s, token) pure: what changes when [data-press=token] is clicked or gets Enter or Space
 // extra(get, host)  an element of the explorer's own, beside the controls
 
-export function explorer({ ABOUT, view, follow, press, extra }) {
+export function explorer({ ABOUT, view, settle = (s) => s, follow, press, extra }) {
   const { name, ask, options: OPTIONS } = ABOUT;
   const render = ({ model, el }) => {
     instances += 1;
     const prefix = `ex-${name}-${instances}-${Math.random().toString(36).slice(2, 7)}`;
-    const state = () => Object.fromEntries(Object.entries(OPTIONS).map(
-      ([key, option]) => [key, clean(option, model.get(key))]));
+    const state = () => settle(Object.fromEntries(Object.entries(OPTIONS).map(
+      ([key, option]) => [key, clean(option, model.get(key))])));
     const set = (patch) => {
       for (const [key, value] of Object.entries(patch)) model.set(key, value);
       model.save_changes();
