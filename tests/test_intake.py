@@ -3,16 +3,17 @@
 import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import COUNT, DOUBLE, NAME, RIGHT, answered, cell_of, code, hand_in
+from conftest import COUNT, DOUBLE, NAME, RIGHT, WRONG, answered, cell_of, code, hand_in
 from nbformat import NotebookNode
 
 from autograder import intake
 from autograder.course import CourseError
-from autograder.intake import Merged, find, merge, read, take
+from autograder.intake import Merged, find, merge, read, slugs, take
 from autograder.lab import Lab
 
 
@@ -42,17 +43,20 @@ def test_the_newest_of_several_files_is_graded_and_told(tmp_path: Path) -> None:
     (found,) = find(tmp_path, [NAME])
     assert found.path == new
     assert "2 notebooks; the newest" in found.findings[1]
+    assert set(found.flags) == {"several", "renamed"}
 
 
 @pytest.mark.parametrize(
     "name",
-    [f"{NAME} (1).ipynb", f"{NAME}-copy.ipynb", f"Copy of {NAME}.ipynb", "Untitled.ipynb"],
-)
+    [f"{NAME} (1).ipynb", f"{NAME}-copy.ipynb", f"Copy of {NAME}.ipynb", "Untitled.ipynb",
+     f"{NAME}.ipynb.txt", f"{NAME.upper()}.IPYNB"],
+)  # fmt: skip
 def test_renamed_files_are_found(tmp_path: Path, name: str) -> None:
     hand_in(tmp_path, "ada", b"{}", name)
     (found,) = find(tmp_path, [NAME])
     assert found.path.name == name
     assert name in found.findings[0]
+    assert found.flags == ("renamed",)
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -64,7 +68,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "in" / "file" / NAME / f"{NAME}.ipynb").symlink_to(secret)
     (tmp_path / "in" / "folder" / NAME).symlink_to(tmp_path)
     (tmp_path / "in" / "student").symlink_to(tmp_path)
-    assert [(s.student, s.path) for s in find(tmp_path / "in", [NAME])] == [("file", None)]
+    found = find(tmp_path / "in", [NAME])
+    assert [(s.student, s.path) for s in found] == [("file", None), ("folder", None)]
+    assert all(s.flags == ("dropped",) for s in found)
 
 
 def test_odd_folder_names_become_safe_and_distinct(tmp_path: Path) -> None:
@@ -75,6 +81,43 @@ def test_odd_folder_names_become_safe_and_distinct(tmp_path: Path) -> None:
     assert len({n.casefold() for n in names}) == len(names) == 6
     assert all(n[0] not in "-." and len(n) <= 70 and "[" not in n for n in names)
     assert any("'[4] x' is graded as" in f for s in found for f in s.findings)
+
+
+def test_a_name_does_not_depend_on_who_else_is_there() -> None:
+    for names in (["a b", "a?b"], ["a?b", "a b", "a_b"], ["A", "a b", "a?b"]):
+        assert slugs(names)["a b"].startswith("a_b-")
+        assert slugs(names)["a b"] == slugs(["a b", "a?b"])["a b"]
+    assert slugs(["a b"]) == {"a b": "a_b"}
+    assert slugs(["[4] x", "_4_x"])["_4_x"] == "_4_x"
+    assert slugs(["..", "-rf", "\udcff"]) == {"..": "student", "-rf": "rf", "\udcff": "_"}
+
+
+def test_twins_are_flagged(tmp_path: Path) -> None:
+    for name in ("Ada", "ada", "Jos\u00e9", "Jose\u0301", "bob"):
+        hand_in(tmp_path, name, b"{}")
+    found = find(tmp_path, [NAME])
+    assert [s.flags for s in found if s.student == "bob"] == [()]
+    assert [s.flags for s in found if s.student != "bob"] == [("twins",)] * 4
+    assert len({s.student.casefold() for s in found}) == 5
+    assert any("differs from 'Jose\\u0301' only in" in f for s in found for f in s.findings)
+
+
+def test_what_lies_beside_the_notebook_is_not_used_and_told(
+    tmp_path: Path, lab: Lab, release: NotebookNode
+) -> None:
+    path = hand_in(tmp_path, "eve", answered(release, RIGHT))
+    for name in ("timestamp.txt", ".DS_Store", "run_record.json"):
+        path.with_name(name).write_text("")
+    (submission,) = find(tmp_path, [NAME])
+    assert not submission.findings
+    assert not submission.flags
+    path.with_name("torch.py").write_text("raise SystemExit")
+    path.with_name("x.ipynb").symlink_to("/etc/passwd")
+    (submission,) = find(tmp_path, [NAME])
+    merged = take(lab, release, submission)
+    assert submission.path == path
+    assert merged.findings == ["not used: 'torch.py', 'x.ipynb' (a link)"]
+    assert merged.flags == ["dropped"]
 
 
 def test_a_missing_folder_is_said_in_words(tmp_path: Path) -> None:
@@ -89,6 +132,9 @@ BROKEN = {
     "cut off": b'{"nbformat": 4, "cells": [',
     "not UTF-8": b'{"nbformat": 4, "x": "\xff\xfe"}',
     "deep list": b"[" * 200_000,
+    "deep but not for Python 3.12": b'{"nbformat": 4, "cells": [], "metadata": '
+                                    + b"[" * 150 + b"]" * 150 + b"}",
+    "many values": b'{"nbformat": 4, "cells": [' + b"[]," * 3_000_000 + b"[]]}",
     "deep metadata": b'{"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": '
                      + b'{"a": ' * 3000 + b"1" + b"}" * 3001,
     "a list": b"[1, 2]",
@@ -108,6 +154,7 @@ def test_a_broken_file_is_malformed_never_an_exception(
     merged = take(lab, release, submission)
     assert merged.malformed
     assert merged.student == "eve"
+    assert not merged.cells
 
 
 def test_too_large_and_too_many(
@@ -135,6 +182,80 @@ def test_format_3_is_upgraded(tmp_path: Path, lab: Lab, release: NotebookNode) -
     assert not merged.malformed
     assert not merged.missing
     assert text_of(merged, "double") == DOUBLE.rstrip() or text_of(merged, "double") == DOUBLE
+
+
+def test_format_3_without_cells_has_no_answers(
+    tmp_path: Path, lab: Lab, release: NotebookNode
+) -> None:
+    for number, data in enumerate((b'{"nbformat": 3}', b'{"nbformat": 3, "worksheets": [7]}')):
+        hand_in(tmp_path, f"ada{number}", data)
+    for submission in find(tmp_path, [NAME]):
+        merged = take(lab, release, submission)
+        assert not merged.malformed
+        assert merged.missing == {"double", "count", "reflection"}
+
+
+def test_an_odd_cell_costs_itself_alone(tmp_path: Path, lab: Lab, release: NotebookNode) -> None:
+    raw = json.loads(nbformat.writes(answered(release, RIGHT)))
+    cells: list[object] = raw["cells"]
+    cells[0], cells[2]["metadata"], cells[4]["cell_type"] = {"source": 7}, ["?"], 5
+    cells[5]["execution_count"], raw["metadata"] = -(10**30), "none"
+    cells.insert(3, None)
+    hand_in(tmp_path, "ada", json.dumps(raw).encode())
+    (submission,) = find(tmp_path, [NAME])
+    merged = take(lab, release, submission)
+    assert not merged.missing - {"reflection"}
+    assert text_of(merged, "count").rstrip() == COUNT.rstrip()
+    assert "cell 4 cannot be read; it is left out" in merged.findings
+
+
+def test_half_characters_and_nul_become_writable(
+    tmp_path: Path, lab: Lab, release: NotebookNode
+) -> None:
+    text = r"x = '\ud83d \ude00 \u0000 \ud83d\ude00'"
+    raw = nbformat.writes(answered(release, RIGHT | {"double": "PLACE"})).replace("PLACE", text)
+    hand_in(tmp_path, "ada", raw.encode())
+    (submission,) = find(tmp_path, [NAME])
+    answer = text_of(take(lab, release, submission), "double")
+    assert answer == "x = '\ufffd \ufffd \ufffd \U0001f600'"
+
+
+def test_utf_16_is_read(tmp_path: Path, release: NotebookNode) -> None:
+    path = hand_in(tmp_path, "ada", nbformat.writes(release).encode("utf-16"))
+    assert len(read(path).cells) == len(release.cells)
+
+
+def test_a_comment_of_30_mb_costs_nothing_else(
+    tmp_path: Path, lab: Lab, release: NotebookNode
+) -> None:
+    theirs = answered(release, RIGHT)
+    theirs.cells.insert(1, code("#" * 30_000_000))
+    hand_in(tmp_path, "ada", theirs)
+    (submission,) = find(tmp_path, [NAME])
+    merged = take(lab, release, submission)
+    assert merged.flags == ["oversize"]
+    assert not merged.missing
+    assert sum(len(c.source) for c in merged.cells) < 10_000
+
+
+def test_3000_cells_of_ones_own_are_kept(tmp_path: Path, lab: Lab, release: NotebookNode) -> None:
+    theirs = answered(release, RIGHT)
+    theirs.cells[1:1] = [code(f"x{i} = {i}") for i in range(3000)]
+    hand_in(tmp_path, "ada", theirs)
+    (submission,) = find(tmp_path, [NAME])
+    merged = take(lab, release, submission)
+    assert len([c for c in merged.cells if c.role == "extra"]) == 3000
+    assert not merged.findings
+
+
+def test_findings_end_somewhere(tmp_path: Path, lab: Lab, release: NotebookNode) -> None:
+    raw = json.loads(nbformat.writes(release))
+    raw["cells"] += [None] * 400
+    hand_in(tmp_path, "ada", json.dumps(raw).encode())
+    (submission,) = find(tmp_path, [NAME])
+    findings = take(lab, release, submission).findings
+    assert len(findings) == 100
+    assert findings[-1] == "and 301 more notes"
 
 
 # --- merge -----------------------------------------------------------------------------------
@@ -187,6 +308,43 @@ def test_copies_first_answer_wins_later_ones_stay_in_place(lab: Lab, release: No
     assert order(merged)[at + 1].startswith("extra")
     assert "count: stands twice; the first is the answer" in merged.findings
     assert "double_visible: a copy of this cell is ignored" in merged.findings
+    assert merged.flags == ["duplicate"]
+
+
+def test_a_stub_never_stands_in_for_its_answer(lab: Lab, release: NotebookNode) -> None:
+    stub = cell_of(release, "count")
+    for before, after in ([stub.source, COUNT], [COUNT, stub.source]):
+        theirs = answered(release, RIGHT | {"count": before})
+        copied = copy.deepcopy(cell_of(theirs, "count"))
+        copied.source = after
+        theirs.cells.insert(theirs.cells.index(cell_of(theirs, "count")) + 1, copied)
+        merged = merge(lab, release, theirs, "ada")
+        assert text_of(merged, "count") == COUNT
+        assert not merged.untouched & {"double", "count"}
+        assert stub.source not in [c.source for c in merged.cells]
+        assert merged.flags == ["duplicate"]
+
+
+def test_an_answer_in_a_cell_of_its_own_counts(lab: Lab, release: NotebookNode) -> None:
+    theirs = answered(release, {"double": DOUBLE})
+    theirs.cells.insert(theirs.cells.index(cell_of(theirs, "count")) + 1, code(COUNT))
+    merged = merge(lab, release, theirs, "ada")
+    assert text_of(merged, "count") == COUNT
+    assert merged.untouched == {"reflection"}
+
+
+def test_a_copy_runs_after_what_it_repeats(lab: Lab, release: NotebookNode) -> None:
+    theirs = answered(release, RIGHT)
+    first = copy.deepcopy(cell_of(theirs, "count"))
+    first.source = "# an old attempt\n" + COUNT
+    theirs.cells.insert(0, first)
+    merged = merge(lab, release, theirs, "ada")
+    sources = [c.source for c in merged.cells]
+    assert sources.index(first.source) < sources.index(COUNT) < order_of(merged, "count_visible")
+
+
+def order_of(merged: Merged, key: str) -> int:
+    return [c.id for c in merged.cells].index(key)
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
@@ -206,6 +364,69 @@ def test_lost_metadata_is_recovered(lab: Lab, release: NotebookNode) -> None:
         DOUBLE, COUNT, "It depends."]  # fmt: skip
     assert any("by the function it defines: double, count" in f for f in merged.findings)
     assert any("by its place" in f for f in merged.findings)
+    assert merged.flags == ["recovered"]
+
+
+CHANGED = """def my_count(words):
+    \"\"\"How often each word stands in a list. ["a", "b", "a"] -> {"a": 2, "b": 1}.\"\"\"
+    return {}
+"""
+
+
+def test_what_is_like_the_release_is_recovered(lab: Lab, release: NotebookNode) -> None:
+    merged = merge(lab, release, strip(answered(release, RIGHT | {"count": CHANGED})), "ada")
+    assert text_of(merged, "count") == CHANGED
+    assert "recognised by its likeness: count" in merged.findings
+    assert not merged.unsure
+    far = merge(lab, release, strip(answered(release, RIGHT | {"count": "x = 1"})), "ada")
+    assert far.missing == {"count"}
+
+
+def test_two_cells_as_like_are_for_a_person(lab: Lab, release: NotebookNode) -> None:
+    theirs = strip(answered(release, RIGHT | {"count": CHANGED}))
+    theirs.cells.append(code(CHANGED.replace("{}", "None")))
+    merged = merge(lab, release, theirs, "ada")
+    assert merged.unsure == {"count"}
+    assert not merged.missing
+    assert any(f.startswith("count: several cells could be the answer: ") for f in merged.findings)
+    assert [c.source for c in merged.cells].count(CHANGED) == 1  # they still run, in place
+    theirs.cells[-1].source = CHANGED  # the same once more is a copy
+    assert text_of(merge(lab, release, theirs, "ada"), "count") == CHANGED
+
+
+def test_two_written_texts_are_for_a_person(lab: Lab, release: NotebookNode) -> None:
+    theirs = strip(answered(release, RIGHT | {"reflection": "One thing."}))
+    theirs.cells.append(nbformat.v4.new_markdown_cell("Another."))
+    assert merge(lab, release, theirs, "ada").unsure == {"reflection"}
+
+
+@pytest.mark.parametrize("home", ["double", "count"])
+def test_two_answers_in_one_cell_both_count(lab: Lab, release: NotebookNode, home: str) -> None:
+    other = {"double": "count", "count": "double"}[home]
+    theirs = answered(release, RIGHT | {home: DOUBLE + COUNT})
+    theirs.cells.remove(cell_of(theirs, other))
+    merged = merge(lab, release, theirs, "ada")
+    assert not merged.missing
+    for key in ("double", "count"):
+        before = [c.source for c in merged.cells[: order_of(merged, f"{key}_visible")]]
+        assert any(f"def {key}" in text for text in before)
+        assert "raise NotImplementedError" not in text_of(merged, key)
+    assert f"{other}: stands in the cell of {home}" in merged.findings
+
+
+def test_a_note_that_shows_code_is_no_answer(lab: Lab, release: NotebookNode) -> None:
+    theirs = strip(answered(release, RIGHT))
+    theirs.cells.insert(1, nbformat.v4.new_markdown_cell("```\n" + WRONG + "```"))
+    assert text_of(merge(lab, release, theirs, "ada"), "count") == COUNT
+
+
+def test_many_cells_are_compared_within_bounds(
+    lab: Lab, release: NotebookNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_COMPARED", 10)
+    theirs = strip(answered(release, RIGHT | {"count": "x = 1"}))
+    merged = merge(lab, release, theirs, "eve")
+    assert "too many cells without metadata to compare them all" in merged.findings
 
 
 def test_ids_alone_are_enough(lab: Lab, release: NotebookNode) -> None:
@@ -266,3 +487,54 @@ def test_odd_metadata_does_no_harm(lab: Lab, release: NotebookNode) -> None:
     theirs.cells[2].metadata["nbgrader"] = {"grade_id": {"a": 1}}
     theirs.cells[4].metadata["nbgrader"] = {"grade_id": "nobody"}
     assert not merge(lab, release, theirs, "ada").missing
+
+
+# --- forbidden calls ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strict(lab: Lab) -> Lab:
+    return replace(lab, forbidden={"count": ["Counter"]})
+
+
+def test_a_forbidden_call_is_flagged(strict: Lab, release: NotebookNode) -> None:
+    text = "import collections\ndef count(words):\n    return collections.Counter(words)\n"
+    merged = merge(strict, release, answered(release, RIGHT | {"count": text}), "eve")
+    assert merged.flags == ["forbidden_call"]
+    assert merged.findings == ["count: uses Counter, which this exercise does not allow"]
+    assert text_of(merged, "count") == text
+    free = merge(strict, release, answered(release, RIGHT | {"double": text}), "eve")
+    assert "forbidden_call" not in free.flags
+
+
+def test_a_forbidden_call_through_a_helper_is_flagged(strict: Lab, release: NotebookNode) -> None:
+    helper = code("from collections import Counter as C\ndef helper(x):\n    return C(x)")
+    for text, flags in (("helper(words)", ["forbidden_call"]), ("{}", [])):
+        theirs = answered(release, RIGHT | {"count": f"def count(words):\n    return {text}\n"})
+        theirs.cells.insert(1, helper)
+        assert merge(strict, release, theirs, "eve").flags == flags
+
+
+@pytest.mark.parametrize("text", [
+    "import solutions", "from solutions.lab90 import x", "import os, autograder.judge as j",
+    "x = __import__('solutions')", "importlib.import_module('autograder')",
+])  # fmt: skip
+def test_imports_of_ours_are_flagged(lab: Lab, release: NotebookNode, text: str) -> None:
+    theirs = answered(release, RIGHT)
+    theirs.cells.insert(1, code(f"try:\n    {text}\nexcept ImportError:\n    pass"))
+    assert merge(lab, release, theirs, "eve").flags == ["forbidden_call"]
+    theirs.cells[1].source = f"# {text}"
+    if "import_" not in text:
+        assert not merge(lab, release, theirs, "eve").flags
+
+
+def test_flags_stand_in_one_order(tmp_path: Path, lab: Lab, release: NotebookNode) -> None:
+    theirs = answered(release, RIGHT | {"double": DOUBLE + "import solutions"})
+    again = copy.deepcopy(cell_of(theirs, "double_visible"))
+    again["id"] = "again"
+    theirs.cells += [code("#" * 300_000), code("#" * 300_000), again]
+    path = hand_in(tmp_path, "ada", theirs, "x.ipynb")
+    path.with_name("torch.py").touch()
+    (submission,) = find(tmp_path, [NAME])
+    flags = take(lab, release, submission).flags
+    assert flags == ["duplicate", "oversize", "dropped", "forbidden_call", "renamed"]
