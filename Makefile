@@ -16,7 +16,7 @@ export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help course test system labs book grade-sample serve lab student clean
+.PHONY: help course test system labs book grade-sample serve lab student offline pdf clean
 
 help:
 	@echo "make course    set everything up, build labs and book, grade the sample class"
@@ -24,6 +24,8 @@ help:
 	@echo "make serve     book and formgrader on this machine's loopback address"
 	@echo "make lab       JupyterLab in labs/"
 	@echo "make student   a zip to hand out: labs, glassbox, the built book; no solutions"
+	@echo "make offline   the same zip, to read from a USB stick: double-click its README.html"
+	@echo "make pdf       print the book to _build/glass-box.pdf (needs chromium and node)"
 	@echo "make labs      rebuild labs/ from solutions/ (commit the result)"
 	@echo "make book      rebuild the book into _build/html"
 	@echo "make system    chromium, node, bubblewrap (Debian and Ubuntu)"
@@ -77,6 +79,12 @@ lab: $(VENV)/.ready
 student: $(VENV)/.ready
 	@$(MAKE) --no-print-directory labs book
 	python -m autograder handout
+
+offline: student
+	@echo "To read offline: unpack it anywhere and double-click README.html."
+
+pdf: book
+	python book/pdf.py
 
 clean:
 	rm -rf _build build *.egg-info .pytest_cache .ruff_cache

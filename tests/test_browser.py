@@ -1,4 +1,6 @@
-"""The built site in a real browser: tests/browser/site.mjs drives it, this file reads its report.
+"""The built site in a real browser: the programs of tests/browser drive it, this file reads what
+they report. site.mjs visits every page; reader.mjs does what a reader does, in the archive that
+`make offline` makes, unpacked elsewhere and opened as files.
 
 Needs chromium, node and `npm ci`. Where one is absent the tests are skipped with one line that says
 which; under CI=true that is a failure, so that the checks cannot vanish unnoticed.
@@ -8,9 +10,13 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from autograder.course import find_course
+from autograder.handout import handout
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
@@ -31,18 +37,37 @@ def missing() -> str:
     return ""
 
 
-@pytest.fixture(scope="module")
-def report() -> dict[str, dict]:
+def drive(program: str, *arguments: str) -> dict[str, dict]:
+    """Run a program of tests/browser and give what it reports."""
     if reason := missing():
         if os.environ.get("CI") == "true":
             pytest.fail(f"browser tests must run in CI: {reason}")
         pytest.skip(reason)
-    program = ROOT / "tests" / "browser" / "site.mjs"
-    done = subprocess.run(
-        ["node", str(program)], capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
+    command = ["node", str(ROOT / "tests" / "browser" / program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, dict]:
+    return drive("site.mjs")
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive that is handed out, unpacked where nothing else of the course is."""
+    if not missing():
+        folder = tmp_path_factory.mktemp("stick")
+        with zipfile.ZipFile(handout(find_course(ROOT))) as archive:
+            archive.extractall(folder)
+        return folder / "glassbox-course"
+    return Path()
+
+
+@pytest.fixture(scope="module")
+def reader(offline: Path) -> dict[str, dict]:
+    return drive("reader.mjs", str(offline / "book"))
 
 
 @pytest.mark.slow
@@ -70,3 +95,43 @@ def test_the_browser_saw_what_it_tested(report: dict[str, dict]) -> None:
     assert sum(found["quiz_options"] for found in report.values()) >= 6
     tips = [found for found in report.values() if found["has_tips"]]
     assert not tips or sum(found["tips_seen"] for found in tips) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("outside", id="nothing is asked of a network"),
+        pytest.param("console", id="no error in the console"),
+        pytest.param("search", id="search shows passages and leads to them"),
+        pytest.param("math", id="formulas are set"),
+        pytest.param("quiz", id="a right answer is remembered"),
+        pytest.param("progress", id="sections are ticked by hand and by reading"),
+        pytest.param("clear", id="progress can be cleared"),
+        pytest.param("no script", id="without JavaScript there are answers and no ticks"),
+        pytest.param("explorers", id="explorers move"),
+        pytest.param("late mathjax", id="a quiz waits for a late MathJax"),
+        pytest.param("not found", id="the 404 page works at any address"),
+        pytest.param("axe", id="search, 404 and progress are accessible, light and dark"),
+        pytest.param("sideways", id="they fit 375 px"),
+    ],
+)
+def test_reading_offline(reader: dict[str, dict], kind: str) -> None:
+    assert reader["found"][kind] == []
+
+
+@pytest.mark.slow
+def test_the_reader_saw_what_it_tested(reader: dict[str, dict], offline: Path) -> None:
+    assert reader["seen"]["passages"] >= 4
+    pages = [p for p in (offline / "book").rglob("*.html") if 'class="ex-box"' in p.read_text()]
+    assert (reader["seen"]["explorers"] > 0) == bool(pages)
+
+
+@pytest.mark.slow
+def test_the_archive_opens_by_a_double_click(offline: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    door = (offline / "README.html").read_text(encoding="utf-8")
+    assert 'href="book/book/intro.html"' in door
+    assert (offline / "book" / "book" / "intro.html").is_file()
+    assert "://" not in door

@@ -36,8 +36,8 @@ def names(archive: Path) -> set[str]:
 def test_the_archive_holds_what_a_learner_needs(packed: Course) -> None:
     found = names(handout(packed))
     assert {
-        "README.md", "requirements.txt", "constraints.txt", "pyproject.toml", "LICENSE",
-        "book/index.html", f"labs/{NAME}/{NAME}.ipynb", "glassbox/check.py",
+        "README.html", "README.md", "requirements.txt", "constraints.txt", "pyproject.toml",
+        "LICENSE", "book/index.html", f"labs/{NAME}/{NAME}.ipynb", "glassbox/check.py",
         f"glassbox/probes/{NAME}.npz",
     } <= found  # fmt: skip
     assert not [n for n in found if "solutions" in n or "autograder" in n or "mistakes" in n]

@@ -6,10 +6,8 @@
 // requests and console errors (axe itself causes errors there).
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { launch, pages, ROOT, serve, SITE } from "./pages.mjs";
+import { axe, launch, pages, serve, SITE, useAxe, watch } from "./pages.mjs";
 
-const AXE = join(ROOT, "node_modules", "axe-core", "axe.min.js");
-const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const PHONE = { width: 375, height: 800 };
 const DESK = { width: 1300, height: 900 };
 
@@ -21,37 +19,10 @@ const files = await browser.newContext({ viewport: DESK });
 const { base, stop } = await serve();
 const report = {};
 
-function watch(page, found) {
-  page.on("console", (message) => {
-    if (message.type() === "error") found.console.push(message.text());
-  });
-  page.on("pageerror", (error) => found.console.push(String(error)));
-  page.on("response", (answer) => {
-    if (answer.status() >= 400) found.console.push(`${answer.status()} ${answer.url()}`);
-  });
-  page.on("request", (request) => {
-    const url = request.url();
-    if (!url.startsWith(base) && !/^(file|data|blob):/.test(url)) found.outside.push(url);
-  });
-}
-
 // Formulas are set and, where there is a quiz, its questions stand (it waits half a second itself).
 async function ready(page) {
   await page.evaluate(() => window.MathJax?.startup?.promise);
   if (await page.locator(".Quiz").count()) await page.waitForTimeout(700);
-}
-
-async function axe(page, where, found, part = "html") {
-  const { violations } = await page.evaluate(
-    ([part, values]) => window.axe.run(part, {
-      runOnly: { type: "tag", values }, resultTypes: ["violations"],
-    }),
-    [part, RULES],
-  );
-  for (const { id, nodes } of violations) {
-    const places = nodes.slice(0, 3).map((node) => node.html.slice(0, 160));
-    found.axe.push(`${where}: ${id}: ${places.join(" | ")}`);
-  }
 }
 
 // The words of an explanation, without its formulas (MathJax replaces those on the page).
@@ -111,10 +82,10 @@ async function print(page, found) {
 
 async function overHttp(path, found) {
   const page = await http.newPage();
-  watch(page, found);
+  watch(page, found, base);
   await page.goto(base + path, { waitUntil: "load" });
   await ready(page);
-  await page.addScriptTag({ path: AXE });
+  await useAxe(page);
   await axe(page, "light", found);
   found.has_tips = await page.evaluate(() => typeof window.tippy === "function");
   if (found.has_tips) await tips(page, found);
@@ -136,7 +107,7 @@ async function overHttp(path, found) {
 
 async function fromFile(path, found) {
   const page = await files.newPage();
-  watch(page, found);
+  watch(page, found, base);
   await page.goto(pathToFileURL(join(SITE, path)).href, { waitUntil: "load" });
   await ready(page);
   await page.close();
