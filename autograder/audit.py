@@ -5,11 +5,16 @@ run on it, in this process, with several seeds. Beside the named mistakes go gen
 solution: constants, zeros, NaN, the input returned, and one change of the syntax tree at a time. A
 mutant that no test rejects is listed; it is either a hole in the tests or, where the bank says so
 with a reason, no change of what the docstring asks.
+
+Then the solution, the bank's versions and the plainest mutants are graded a second time as a
+submission would be, by the judge (`autograder.runner`): both ways must give the same verdict and
+name the same mistake.
 """
 
 import ast
 import contextlib
 import copy
+import inspect
 import io
 import json
 import os
@@ -23,8 +28,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autograder import runner, sandbox
 from autograder.bank import Entry, Version, pack_fingerprints, read_bank
 from autograder.course import Course, CourseError
+from autograder.intake import Cell, Merged, role_of
 from autograder.lab import Lab, namespace, read_lab
 from glassbox import bank as fingerprints
 from glassbox import check
@@ -41,6 +48,7 @@ class Verdict:
     visible: str = ""  # the message of the failed check, "" if the visible test passed
     hidden: str = ""
     named: str | None = None
+    judged: list[str] | None = None  # messages of the tests that failed when judged; None: not run
 
     @property
     def rejected(self) -> bool:
@@ -79,18 +87,36 @@ class Exercise:
         found += [f"right version {v.name} is told: {v.named}" for v in self.right if v.named]
         found += [f"wrong version {v.name} is told: {v.named}" for v in self.wrong
                   if v.named and v.named != self.diagnoses[v.name]]  # fmt: skip
+        found += [f"{v.name}: {what}" for v in self.wrong + self.right + self.mutants
+                  for what in _disagreement(v)]  # fmt: skip
         return found + [f"declared equivalent, but gone or rejected: {m}" for m in self.stale]
 
 
-def audit(course: Course, name: str, workers: int | None = None) -> list[Exercise]:
+def _disagreement(verdict: Verdict) -> list[str]:
+    """How the judged verdict differs from the one in this process."""
+    if verdict.judged is None:
+        return []
+    if bool(verdict.judged) != verdict.rejected:
+        said = "; ".join(verdict.judged) or "it passes"
+        return [f"judged otherwise: {said} (here: {verdict.visible or verdict.hidden or 'passes'})"]
+    failed = [m for m in (verdict.visible, verdict.hidden) if "\n  → " in m]
+    if failed and not any("→" in m for m in verdict.judged):
+        return [f"its mistake is not named when judged: {'; '.join(verdict.judged)}"]
+    return []
+
+
+def audit(course: Course, name: str, workers: int | None = None,
+          judged: bool = True) -> list[Exercise]:  # fmt: skip
     """Audit one lab, exercises side by side in child processes."""
     exercises = read_lab(course, name).exercises
+    if judged:
+        sandbox.require()
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        jobs = [pool.submit(_audit_exercise, course, name, e) for e in exercises]
+        jobs = [pool.submit(_audit_exercise, course, name, e, judged) for e in exercises]
         return [job.result() for job in jobs]
 
 
-def _audit_exercise(course: Course, name: str, exercise: str) -> Exercise:
+def _audit_exercise(course: Course, name: str, exercise: str, judged: bool) -> Exercise:
     torch.set_num_threads(1)
     lab = read_lab(course, name)
     bank = read_bank(course, lab)
@@ -109,6 +135,13 @@ def _audit_exercise(course: Course, name: str, exercise: str) -> Exercise:
     result.right = [judge(v) for v in (solution, *entry.right)]
     result.wrong = [judge(v) for v in entry.wrong]
     result.mutants = [judge(v) for v in _mutants(lab, entry, space, exercise)]
+    if judged:
+        second = _Judged(course, lab, exercise)
+        for verdict in result.right + result.wrong:
+            verdict.judged = second.messages(second.version(verdict.name))
+        for verdict in result.mutants:
+            if verdict.name in PLAIN:
+                verdict.judged = second.messages(second.mutant(verdict.name))
     return result
 
 
@@ -159,15 +192,82 @@ def _deadline() -> Iterator[None]:
         signal.alarm(0)
 
 
+# --- as a submission -------------------------------------------------------------------------
+
+# What stands for `autograder.bank` where a bank is read as a student's code: it only remembers.
+STAND_IN = """
+import sys, types
+_kept = {}
+class _Bank:
+    def __init__(self, lab): pass
+    def __getattr__(self, how):
+        def method(exercise, *_, **__):
+            def keep(make):
+                _kept[exercise, make.__name__] = make
+                return make
+            return keep
+        return method
+_module = types.ModuleType("autograder.bank")
+_module.__getattr__ = lambda name: (lambda *_, **__: None)
+_module.Bank = _Bank
+sys.modules["autograder"] = types.ModuleType("autograder")
+sys.modules["autograder.bank"] = _module
+"""
+
+
+class _Judged:
+    """One exercise of a lab, handed in in many versions and graded by the judge."""
+
+    def __init__(self, course: Course, lab: Lab, exercise: str) -> None:
+        self.lab, self.exercise = lab, exercise
+        self.bank = (course.solutions / lab.name / "mistakes.py").read_text(encoding="utf-8")
+
+    def version(self, name: str) -> str:
+        """Source that defines the exercise as a version of the bank does."""
+        if name == "the solution":
+            return self.lab.cell(self.exercise).source
+        return (f"{STAND_IN}\nexec(compile({self.bank!r}, 'bank', 'exec'), "
+                f"{{'__name__': 'mistakes'}})\n"
+                f"{self.exercise} = _kept[{self.exercise!r}, {name!r}]\n")  # fmt: skip
+
+    def mutant(self, name: str) -> str:
+        """Source that defines the exercise with its answer changed."""
+        helpers = [inspect.getsource(f) for f in (_wrapped, _each, *PLAIN.values())]
+        head = "import torch\nfrom typing import Any\nfrom collections.abc import Callable\n"
+        change = PLAIN[name].__name__
+        given = "got, args" if PLAIN[name] is _input_returned else "got"
+        return "\n".join([
+            head + "from torch import Tensor, nn", *helpers, self.lab.cell(self.exercise).source,
+            f"{self.exercise} = _wrapped({self.exercise}, lambda got, args: {change}({given}))",
+        ])  # fmt: skip
+
+    def messages(self, source: str) -> list[str]:
+        """The messages of the tests that do not pass; CourseError if it cannot be graded."""
+        cells = []
+        for cell in self.lab.notebook.cells:
+            role = role_of(cell)
+            if cell.cell_type == "code" and role != "demo":
+                text = source if cell["id"] == self.exercise else cell.source
+                cells.append(Cell(role, cell["id"], "code", text, ""))
+        others = {e for e in self.lab.exercises if e != self.exercise}
+        result = runner.run(self.lab, Merged("audit", self.lab.name, cells, missing=others),
+                            timeout=SECONDS)  # fmt: skip
+        if result.ungraded:
+            raise CourseError(f"{self.lab.name}: {self.exercise}: {'; '.join(result.findings)}")
+        tested = next(q for q in result.questions if q.question == self.exercise)
+        return [c.message for c in tested.cells.values() if c.points < c.max_points]
+
+
 # --- generic mutants -------------------------------------------------------------------------
 
 
 def _mutants(lab: Lab, entry: Entry, space: dict[str, Any], exercise: str) -> Iterator[Version]:
     solution = space[exercise]
-    for name, change in (("returns 0", _zeros), ("returns NaN", _nans), ("returns 1", _ones)):
-        yield Version(name, _wrapped(solution, lambda got, _, change=change: change(got)))
-    if any(isinstance(a, Tensor) for case in entry.cases for a in case["args"]):
-        yield Version("returns its input", _wrapped(solution, _input_returned))
+    for name, change in PLAIN.items():
+        if change is not _input_returned:
+            yield Version(name, _wrapped(solution, lambda got, _, change=change: change(got)))
+        elif any(isinstance(a, Tensor) for case in entry.cases for a in case["args"]):
+            yield Version(name, _wrapped(solution, change))
     for name, tree in _changed_trees(lab.cell(exercise).source):
         changed = dict(space)
         try:
@@ -214,6 +314,8 @@ def _input_returned(value: Any, args: tuple[Any, ...]) -> Any:
     return _each(value, lambda _: first)
 
 
+PLAIN = {"returns 0": _zeros, "returns NaN": _nans, "returns 1": _ones,
+         "returns its input": _input_returned}  # fmt: skip
 SWAPS: dict[type[ast.AST], list[type[ast.AST]]] = {
     ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div, ast.Add], ast.Div: [ast.Mult],
     ast.FloorDiv: [ast.Mult], ast.MatMult: [ast.Mult], ast.Pow: [ast.Mult], ast.Mod: [ast.Mult],

@@ -1,6 +1,6 @@
 """Say what this machine can do and what is missing, one line each, with what to type.
 
-It looks and tries small things (a gradebook that can be written, a process that starts); it installs
+It looks and tries small things (can the gradebook be written, does a process start); it installs
 and changes nothing. Only a missing part that grading needs makes it fail.
 """
 
@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from autograder import sandbox
 from autograder.course import Course, nbgrader_config

@@ -218,9 +218,10 @@ class Student:
         reply, tensors = self.ask("parameters", target=target)
         return Unpacker(tensors, self._resolve).unpack(reply.get("value"))
 
-    def get(self, names: list[str]) -> dict[str, Any]:
-        """What the student's names stand for; those that do not exist are left out."""
-        reply, tensors = self.ask("get", names=names)
+    def begin(self, seed: int, names: list[str]) -> dict[str, Any]:
+        """Begin a question: fresh randomness, and what names stand for, where they exist."""
+        self.callbacks.clear()
+        reply, tensors = self.ask("begin", seed=seed, names=names)
         return Unpacker(tensors, self._resolve).unpack(reply.get("values"))
 
     def _restore(self, reply: dict, tensors: Tensors, packer: Packer, args: tuple) -> None:
@@ -507,12 +508,11 @@ class Session:
         used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & self.plan.owned
         student = self.student
         seed = question_seed(self.secret, self.lab, self.plan.digest, cell.id)
-        student.ask("seed", seed=int(seed[:8], 16))
         os.environ["GLASSBOX_SEED"] = seed
         os.environ["GLASSBOX_STUDENT"] = self.merged.student
         desk.seed(int(seed[8:16], 16))
         try:
-            space = self.trusted | student.get(sorted(used))
+            space = self.trusted | student.begin(int(seed[:8], 16), sorted(used))
             with (contextlib.redirect_stdout(io.StringIO()), _seeds_carried(student),
                   check.elsewhere(student.call)):  # fmt: skip
                 exec(compile(tree, f"{self.lab.name}:{cell.id}", "exec"), space)

@@ -33,6 +33,8 @@ DOTTED = {
     "np.allclose": "use check.close: it says what it saw, and its tolerance is relative",
     "np.random": "use generator=check.generator(), which the grader seeds",
     "torch.compile": "compiling takes longer than a test may",
+    "torch.optim": "a judged module's parameters are copies; let the learner's code make the step",
+    "copy.deepcopy": "what is judged lives in another process; build a second one",
 }
 RANDOM = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 
@@ -49,10 +51,21 @@ def lint(lab: Lab) -> None:
         except SyntaxError as error:
             found.append(_place(lab, q.id, error.lineno or 1) + f"{error.msg} (no magics in tests)")
             continue
+        parts = _parts(tree)
+        if parts and abs(sum(parts) - q.points) > 1e-9:
+            found.append(_place(lab, q.id, 1) + f"its parts are worth {sum(parts):g} points, "
+                         f"the cell {q.points:g}")  # fmt: skip
         seeded = "manual_seed" in cell.source
         found += [_place(lab, q.id, line) + text for line, text in _faults(tree, seeded)]
     if found:
         raise CourseError("\n".join(found))
+
+
+def _parts(tree: ast.Module) -> list[float]:
+    """The points of every `check.part("title", points)` in a test cell."""
+    calls = [n for n in ast.walk(tree)
+             if isinstance(n, ast.Call) and _dotted(n.func) == "check.part"]  # fmt: skip
+    return [float(ast.literal_eval(call.args[1])) for call in calls]
 
 
 def _place(lab: Lab, cell: str, line: int) -> str:

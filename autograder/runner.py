@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from multiprocessing.util import Finalize
 from typing import Any
 
 from autograder import sandbox
@@ -171,6 +172,7 @@ def _warm(lab: Lab, modules: tuple[str, ...], tier: str) -> Host:
         for module in modules:  # the judge's side needs them too, and is forked from here
             _import(module)
         _host = Host(*key)
+        Finalize(None, close, exitpriority=10)  # when this process ends, a worker's too
     return _host
 
 

@@ -75,8 +75,15 @@ class Desk:
         pictures = [torch.frombuffer(bytearray(p), dtype=torch.uint8) for p in _figures()]
         return {"printed": printed.text, "pictures": packer.pack(pictures), "failed": error}
 
-    def _do_get(self, message: dict, _: Tensors, packer: Packer) -> dict:
-        """The values of names; those that do not exist are left out."""
+    def _do_begin(self, message: dict, _: Tensors, packer: Packer) -> dict:
+        """Begin a question: fresh randomness, old objects dropped, the values of names.
+
+        Names that do not exist are left out.
+        """
+        seed(message["seed"])
+        self.objects.clear()
+        self.numbers.clear()
+        self.graphs.clear()
         found = {n: self.space[n] for n in message["names"] if n in self.space}
         return {"values": {name: packer.pack(value) for name, value in found.items()}}
 
@@ -123,14 +130,6 @@ class Desk:
             leaf.grad = None
         torch.autograd.backward(*map(list, zip(*pairs, strict=True)), retain_graph=True)
         return {"value": packer.pack([leaf.grad for leaf in leaves])}
-
-    def _do_seed(self, message: dict, _: Tensors, packer: Packer) -> dict:
-        """Begin a question: fresh randomness, and what the last one left is dropped."""
-        seed(message["seed"])
-        self.objects.clear()
-        self.numbers.clear()
-        self.graphs.clear()
-        return {}
 
     # --- objects ---
 
@@ -213,9 +212,9 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    if a.is_floating_point() or a.is_complex():  # equal bits, so that NaN equals NaN
-        return bool(((a == b) | (a.isnan() & b.isnan())).all())
-    return torch.equal(a, b)
+    if torch.equal(a, b):
+        return True
+    return a.is_floating_point() and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def _differs(packed: list, now: Any) -> bool:

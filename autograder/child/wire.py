@@ -21,6 +21,14 @@ from torch import Tensor
 
 HEAD = struct.Struct("<II")
 MAX_JSON, MAX_TENSORS, MAX_DEPTH = 1 << 20, 64 << 20, 32
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16", torch.uint32: "U32",
+    torch.uint64: "U64", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+ODD = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)  # numpy does not know them
+ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 Tensors = dict[str, Tensor]
 
 
@@ -41,14 +49,33 @@ class Unfit(Exception):
 
 def send(sock: socket.socket, message: dict[str, Any], tensors: Tensors) -> None:
     """Send one frame; Unfit if it is too large, Closed if nobody reads it."""
-    text = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    body = safetensors.torch.save(tensors) if tensors else b""
+    text = ENCODE(message).encode()
+    body = _body(tensors) if tensors else b""
     if len(text) > MAX_JSON or len(body) > MAX_TENSORS:
         raise Unfit("a value that is too large to be judged")
     try:
         sock.sendall(HEAD.pack(len(text), len(body)) + text + body)
     except OSError:
         raise Closed from None
+
+
+def _body(tensors: Tensors) -> bytes:
+    """Contiguous tensors in safetensors' format: a length, a header in JSON, the bytes.
+
+    Written here, because the library's `save` costs more than the call that is judged; what comes
+    from the other side is read by the library.
+    """
+    header, parts, at = {}, [], 0
+    for key, t in tensors.items():
+        if t.dtype not in DTYPES:
+            raise Unfit(f"a tensor of {t.dtype}")
+        parts.append((t.reshape(-1).view(torch.uint8) if t.dtype in ODD else t).numpy().tobytes())
+        end = at + len(parts[-1])
+        header[key] = {"dtype": DTYPES[t.dtype], "shape": t.shape, "data_offsets": (at, end)}
+        at = end
+    text = ENCODE(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, *parts))
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], Tensors]:
@@ -152,7 +179,7 @@ class Packer:
             for dim, stride in enumerate(plain.stride()):
                 if stride == 0:  # expanded: one slice says it all
                     plain = plain.narrow(dim, 0, 1)
-        self.tensors[key] = plain.contiguous().clone()
+        self.tensors[key] = plain if plain.is_contiguous() else plain.contiguous()
         self.sources[key] = value
         return form
 
