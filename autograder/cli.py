@@ -6,10 +6,11 @@ differs, a test that lets a mistake pass, a submission that could not be graded.
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autograder.course import Course, CourseError, find_course
 
@@ -29,6 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     except CourseError as error:
         print(f"autograder: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print("autograder: the disk is full. What is done is kept; make room and run it again.",
+              file=sys.stderr)  # fmt: skip
+        return 2
     except KeyboardInterrupt:
         print("\nautograder: stopped; what is done is kept, run it again to go on.",
               file=sys.stderr)  # fmt: skip
@@ -47,20 +54,37 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("labs", nargs="*", metavar="LAB", help="e.g. lab01; default: all")
         return sub
 
+    def workers(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--submissions", type=Path, metavar="DIR", help="DIR/STUDENT/LAB/"
+                         "LAB.ipynb; default: classroom/submitted")  # fmt: skip
+        sub.add_argument("--workers", type=int, metavar="N", help="default: one per core")
+        sub.add_argument("--dask", metavar="ADDRESS", help="grade on the workers of this dask "
+                         "scheduler, e.g. tcp://10.0.0.5:8786")  # fmt: skip
+        sub.add_argument("--student", metavar="NAME", help="this student only")
+        sub.add_argument("--unsafe-no-sandbox", action="store_true", help="run student code even "
+                         "where it cannot be isolated: it can do what you can")  # fmt: skip
+
     sub = verb("build", _build, "build the released labs from their sources")
     sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if labs differ")
+    sub = verb("collect", _collect, "bring hand-ins from archives or folders to "
+               "classroom/submitted", labs=False)  # fmt: skip
+    sub.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a zip from Canvas or "
+                     "Moodle; a zip, tar, tar.gz or folder of STUDENT/LAB.ipynb")  # fmt: skip
+    sub.add_argument("--lab", help="take this lab only, and files whose name tells no lab as it")
+    sub.add_argument("--submissions", type=Path, metavar="DIR", help="default: classroom/submitted")
     sub = verb("grade", _grade, "grade submissions into the gradebook and classroom/results")
-    sub.add_argument("--submissions", type=Path, metavar="DIR", help="DIR/STUDENT/LAB/LAB.ipynb; "
-                     "default: classroom/submitted")  # fmt: skip
-    sub.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
-    sub.add_argument("--student", metavar="NAME", help="grade this student only")
+    workers(sub)
     sub.add_argument("--force", action="store_true", help="grade again what has a result")
     sub.add_argument("--shard", metavar="I/N", help="grade this part of the class only, into files "
                      "that merge reads")  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="DIR", help="where a shard's files go; "
                      "default: classroom/shards/I-of-N")  # fmt: skip
-    sub.add_argument("--unsafe-no-sandbox", action="store_true", help="run student code even where "
-                     "it cannot be isolated: it can do what you can")  # fmt: skip
+    sub = verb("regrade", _regrade, "grade one question of a lab again after its tests were "
+               "mended; all other marks stay", labs=False)  # fmt: skip
+    sub.add_argument("lab", metavar="LAB", help="e.g. lab01")
+    sub.add_argument("--question", required=True, metavar="NAME", help="e.g. attention")
+    sub.add_argument("--check", action="store_true", help="change nothing; show what would change")
+    workers(sub)
     sub = verb("merge", _merge, "enter the files of graded shards into the gradebook", labs=False)
     sub.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     sub.add_argument("--submissions", type=Path, metavar="DIR", help="what the shards graded; "
@@ -100,24 +124,75 @@ def _build(course: Course, args: argparse.Namespace) -> int:
     return int(args.check and bool(changed))
 
 
+def _collect(course: Course, args: argparse.Namespace) -> int:
+    from autograder.collect import collect
+
+    done = collect(course, args.sources, args.lab, args.submissions)
+    if done.rows:
+        _print_table([["student", "lab", "file", ""], *map(list, done.rows)])
+    print(f"{done.taken} taken to {_near(args.submissions or course.classroom / 'submitted')}.")
+    for text in done.refused:
+        print(f"REFUSED {text}", file=sys.stderr)
+    if done.lost:
+        print(f"{done.lost} hand-ins could not be taken; the table says why.", file=sys.stderr)
+    return int(bool(done.refused or done.lost))
+
+
 def _grade(course: Course, args: argparse.Namespace) -> int:
     from autograder.grade import grade, grade_shard
     from autograder.shard import Shard
 
-    if args.workers is not None and args.workers < 1:
-        raise CourseError("--workers must be at least 1.")
     if args.out and not args.shard:
         raise CourseError("--out is for --shard; results of a whole class go to classroom/results.")
-    names = course.pick(args.labs)
-    how = (args.submissions, args.workers, args.student, args.force, args.unsafe_no_sandbox)
+    if args.dask and args.shard:
+        raise CourseError("--dask and --shard are two ways to use more machines; take one.")
+    names, how = course.pick(args.labs), _how(args) | {"force": args.force}
     if not args.shard:
-        return _tell(course, grade(course, names, *how), names, "graded now")
+        return _tell(course, grade(course, names, **how), names, "graded now")
     shard = Shard.parse(args.shard)
     out = args.out or course.classroom / "shards" / f"{shard.index}-of-{shard.count}"
-    done = grade_shard(course, names, shard, out, *how)
+    done = grade_shard(course, names, shard, out, **how)
     print(f"Shard {args.shard}: {done.graded} graded now, {done.kept} had their result. "
           f"Next, when all shards are done: autograder merge {_near(out)} …")  # fmt: skip
     return _warn(done, out)
+
+
+def _how(args: argparse.Namespace) -> dict[str, Any]:
+    """What grade and regrade have in common."""
+    if args.workers is not None and args.workers < 1:
+        raise CourseError("--workers must be at least 1.")
+    if args.workers and args.dask:
+        raise CourseError("--workers is for this machine; a dask cluster has its own.")
+    return {"folder": args.submissions, "workers": args.workers, "student": args.student,
+            "unsafe": args.unsafe_no_sandbox, "dask": args.dask}  # fmt: skip
+
+
+def _regrade(course: Course, args: argparse.Namespace) -> int:
+    from autograder.grade import regrade
+
+    (lab,) = course.pick([args.lab])
+    done = regrade(course, lab, args.question, check=args.check, **_how(args))
+    if done.changes:
+        _print_changes(done)
+    would = "would change" if args.check else "changed"
+    print(f"{len(done.changes)} of {done.graded} marks of {args.question} {would}.")
+    _name_changes(done)
+    if done.left:
+        some = ", ".join(done.left[:5]) + (" …" if done.left[5:] else "")
+        print(f"{len(done.left)} left alone, since what they handed in has no marks yet: {some}. "
+              "Type: autograder grade")  # fmt: skip
+    return _warn(done, course.classroom / "results")
+
+
+def _print_changes(done: "Summary") -> None:
+    rows = [[c.student, c.question, f"{c.points_before:g} ({c.status_before})", "→",
+             f"{c.points:g} ({c.status})"] for c in done.changes]  # fmt: skip
+    _print_table([["student", "question", "before", "", "now"], *rows])
+
+
+def _name_changes(done: "Summary") -> None:
+    if done.changes_table:
+        print(f"Marks that changed: {_near(done.changes_table)}")
 
 
 def _merge(course: Course, args: argparse.Namespace) -> int:
@@ -136,6 +211,7 @@ def _tell(course: Course, done: "Summary", names: list[str], what: str) -> int:
 
     _print_table(overview(course, names))
     print(f"\n{done.graded} {what}, {done.kept} had their result. Marks: {_near(done.table)}")
+    _name_changes(done)
     if done.waiting:
         print(f"{done.waiting} written answers wait for you; type: autograder serve")
     return _warn(done, course.classroom / "results")

@@ -7,11 +7,15 @@ would copy every other file in it into the release).
 """
 
 import os
+import re
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from traitlets.config import Config
+from traitlets.config import Config, PyFileConfigLoader
+
+SECRET = "GLASSBOX_COURSE_SECRET"
 
 
 class CourseError(Exception):
@@ -77,8 +81,42 @@ def find_course(start: Path | None = None) -> Course:
     raise CourseError(f"{here} is not inside a course: no folders 'solutions' and 'labs' above it.")
 
 
+def course_secret(course: Course) -> str:
+    """What seeds the random inputs of tests. Made at first use, the same for a class ever after.
+
+    The variable GLASSBOX_COURSE_SECRET goes before the file, for shards on other machines.
+    """
+    if os.environ.get(SECRET, "").strip():
+        return os.environ[SECRET].strip()
+    path = course.classroom / "secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".secret.{secrets.token_hex(4)}")
+        draft.touch(0o600)
+        draft.write_text(secrets.token_hex(32) + "\n")
+        try:
+            os.link(draft, path)  # of several shards that begin at once, the first one makes it
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise CourseError(f"{path} is damaged: it holds 64 digits. Put back the one that graded "
+                          "this class, or delete it and grade again.")  # fmt: skip
+    return text
+
+
 def nbgrader_config(course: Course) -> Config:
-    """The configuration for every nbgrader call; `nbgrader_config.py` hands it to formgrader."""
+    """The course's settings with those that a teacher added to its `nbgrader_config.py`."""
+    config, file = course_config(course), course.root / "nbgrader_config.py"
+    if file.exists():
+        config.merge(PyFileConfigLoader(file.name, path=str(course.root)).load_config())
+    return config
+
+
+def course_config(course: Course) -> Config:
+    """The settings of every nbgrader call; `nbgrader_config.py` hands them to its programs."""
     bin_folder = str(Path(sys.executable).parent)  # nbgrader starts `alembic` by its bare name
     if bin_folder not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = bin_folder + os.pathsep + os.environ.get("PATH", "")
@@ -94,4 +132,12 @@ def nbgrader_config(course: Course) -> Config:
     c.Exchange.root = str(course.classroom / "exchange")
     c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
     c.ClearSolutions.text_stub = "*Write your answer here.*"
+    # autograding, by whatever program: `preprocess` judges, nbgrader runs and scores nothing
+    c.Autograde.pre_convert_hook = "autograder.preprocess.judge"
+    c.Autograde.exporter_class = "autograder.preprocess.Placeholder"
+    c.Autograde.sanitize_preprocessors = []
+    c.Autograde.autograde_preprocessors = [
+        "autograder.preprocess.JudgeGrades",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
     return c

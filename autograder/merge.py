@@ -9,18 +9,18 @@ write the files can still write any mark up to the maximum: keep them where stud
 
 import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from nbformat import NotebookNode
 
-from autograder import intake, sandbox
-from autograder.course import Course, CourseError
+from autograder import intake
+from autograder.course import Course, CourseError, course_secret
 from autograder.grade import Summary
 from autograder.intake import Cell, Merged, Submission, role_of
 from autograder.lab import Lab, grade_id_of, read_lab
-from autograder.ledger import Ledger, job_key, lab_key
+from autograder.ledger import Ledger, job_key, lab_key, secret_key
 from autograder.runner import ENGINE, CellResult, QuestionResult, Result
 from autograder.shard import Refused, load
 
@@ -36,6 +36,7 @@ class Ours:
     lab: Lab
     release: NotebookNode
     key: bytes
+    secret: str
     handed_in: dict[str, Submission]
 
 
@@ -60,7 +61,7 @@ def merge(course: Course, folders: list[Path], submissions: Path | None = None,
     found = _find(folders)
     ours = _ours(course, {lab for lab, _ in found}, submissions)
     summary, used = Summary(), set()
-    with Ledger(course) as ledger:
+    with Ledger(course) as ledger, ledger.alone():
         before = {(s["lab"], s["student"]): _marks(s["questions"]) for s in ledger.stored() if s}
         try:
             for who, paths in sorted(found.items()):
@@ -78,8 +79,6 @@ def merge(course: Course, folders: list[Path], submissions: Path | None = None,
                 ledger.record(mine.lab, mine.release, sheet.submission, sheet.merged, sheet.result,
                               sheet.key)  # fmt: skip
                 summary.add(sheet.result)
-                if sheet.result.tier != sandbox.TIER and not sheet.result.ungraded:
-                    summary.tier = sandbox.NONE
         finally:
             summary.table = ledger.write_table()
         summary.waiting = sum(ledger.waiting(ours[name].lab) for name in used)
@@ -116,7 +115,7 @@ def _ours(course: Course, names: set[str], submissions: Path | None) -> dict[str
         lab = read_lab(course, name)
         here = intake.find(folder, [name]) if submissions or folder.is_dir() else []
         ours[name] = Ours(lab, intake.read_release(course, lab), lab_key(lab),
-                          {s.student: s for s in here})  # fmt: skip
+                          course_secret(course), {s.student: s for s in here})  # fmt: skip
     return ours
 
 
@@ -148,17 +147,25 @@ def read(path: Path, ours: Ours | None) -> Sheet:
     student, name = path.stem, path.parent.name
     if ours is None:
         raise Refused(f"{name} is no lab of this course")
-    stored = load(path)
+    return check(load(path), ours, student)
+
+
+def check(stored: dict[str, Any], ours: Ours, student: str) -> Sheet:
+    """The result of a student as our own lab allows it; Refused if it is not of our making."""
+    name = ours.lab.name
     if stored["engine"] != ENGINE:
         raise Refused(f"made by engine {stored['engine'][:40]!r}; this one is {ENGINE!r}")
     if stored["lab_key"] != ours.key.hex():
         raise Refused(f"made with another version of {name} or of glassbox")
+    if stored["secret"] != secret_key(ours.secret):
+        raise Refused("made with another course secret; copy classroom/secret from here to where "
+                      "shards are graded, and grade that one again")  # fmt: skip
     if (stored["result"]["student"], stored["result"]["lab"]) != (student, name):
         raise Refused("the student and lab in it are not those of its name")
     if not re.fullmatch(r"[\w@+][\w.@+-]{0,79}", student):
         raise Refused("its name is no student's id")
     submission = ours.handed_in.get(student)
-    if submission and job_key(ours.key, submission) != stored["key"]:
+    if submission and job_key(ours.key, submission, ours.secret) != stored["key"]:
         raise Refused("made for another version of what was handed in; grade that shard again")
     submission = submission or Submission(student, name, None, tuple(stored["submission"]))
     result, merged = _result(stored["result"], ours.lab), _merged(stored["merged"], student, name)
@@ -202,10 +209,10 @@ def _harmless(output: dict[str, Any]) -> bool:
 
 
 def _merged(stored: dict[str, Any], student: str, lab: str) -> Merged:
-    cells = [Cell(c["role"], c["id"], c["kind"], "", c["shown"]) for c in stored["cells"]]
-    missing, untouched = set(stored["missing"]), set(stored["untouched"])
-    return Merged(student, lab, cells, missing, untouched, stored["findings"],
-                  stored["flags"], stored["malformed"])  # fmt: skip
+    names = {f.name for f in fields(Merged) if get_origin(f.type) is set}
+    cells = [Cell(**c, source="") for c in stored["cells"]]
+    sets = {name: set(stored[name]) for name in names}
+    return Merged(**stored | sets | {"cells": cells, "student": student, "lab": lab})
 
 
 def _check_cells(merged: Merged, result: Result, release: NotebookNode) -> None:

@@ -6,36 +6,24 @@ submission; `load` reads one. No gradebook is opened here, and our own cells, hi
 them, are named in the files without their text. What a file may claim is the business of `merge`.
 """
 
+import builtins
 import hashlib
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from nbformat import NotebookNode
 
 from autograder.course import CourseError
 from autograder.intake import Merged, Submission
 from autograder.lab import Lab
-from autograder.ledger import lab_key, write_whole
+from autograder.ledger import lab_key, secret_key, write_whole
 from autograder.runner import ENGINE, Result
 
-FORMAT = 2
-CELL = {"points": float, "max_points": float, "status": str, "message": str, "teacher_detail": str}
-SHAPE = {
-    "format": int, "engine": str, "lab_key": str, "key": str, "submission": [str],
-    "result": {
-        "student": str, "lab": str, "findings": [str], "flags": [str], "seconds": float,
-        "tier": str,
-        "questions": [{"question": str, "points": float, "max_points": float, "status": str,
-                       "message": str, "cells": {str: CELL}}],
-        "outputs": {str: [dict]},
-    },
-    "merged": {"cells": [{"role": str, "id": str, "kind": str, "shown": str}], "missing": [str],
-               "untouched": [str], "findings": [str], "flags": [str], "malformed": str},
-}  # fmt: skip
+FORMAT = 3
 
 
 class Refused(Exception):
@@ -69,6 +57,7 @@ class Shelf:
     """Where a shard puts its results; resumes as the ledger does."""
 
     folder: Path
+    secret: str  # the course's
 
     def done(self, submission: Submission, key: str) -> bool:
         """Whether this very submission has its result file already."""
@@ -81,29 +70,45 @@ class Shelf:
 
     def record(self, lab: Lab, release: NotebookNode, submission: Submission, merged: Merged,
                result: Result, key: str) -> None:  # fmt: skip
-        """Write everything that `merge` needs; of our own cells it has the text itself."""
-        cells = [{"role": c.role, "id": c.id, "kind": c.kind,
-                  "shown": c.shown if c.role in ("answer", "manual", "extra") else ""}
-                 for c in merged.cells]  # fmt: skip
-        text = json.dumps({
-            "format": FORMAT, "engine": ENGINE, "lab_key": lab_key(lab).hex(), "key": key,
-            "submission": list(submission.findings), "result": asdict(result),
-            "merged": {"cells": cells, "missing": sorted(merged.missing),
-                       "untouched": sorted(merged.untouched), "findings": merged.findings,
-                       "flags": merged.flags, "malformed": merged.malformed},
-        }, indent=1)  # fmt: skip
-        write_whole(self._file(lab.name, result.student), text + "\n", secrets.token_hex(4))
+        """Write everything that `merge` needs."""
+        stored = sheet(lab, submission, merged, result, key, self.secret)
+        text = json.dumps(stored, indent=1) + "\n"
+        write_whole(self._file(lab.name, result.student), text, secrets.token_hex(4))
 
     def _file(self, lab: str, student: str) -> Path:
         return self.folder / lab / f"{student}.json"
 
 
+def sheet(lab: Lab, submission: Submission, merged: Merged, result: Result, key: str,
+          secret: str) -> dict[str, Any]:  # fmt: skip
+    """A result as JSON data; of our own cells it has the names, and of the secret a digest."""
+    told = asdict(merged)
+    for cell in told["cells"]:
+        del cell["source"]
+        if cell["role"] not in ("answer", "manual", "extra"):
+            cell["shown"] = ""
+    told |= {name: sorted(x) for name, x in told.items() if isinstance(x, set)}
+    return {
+        "format": FORMAT, "engine": ENGINE, "lab_key": lab_key(lab).hex(),
+        "secret": secret_key(secret), "key": key, "submission": list(submission.findings),
+        "result": asdict(result), "merged": told,
+    }  # fmt: skip
+
+
 def load(path: Path) -> dict[str, Any]:
     """The data of a result file; Refused unless it has exactly the form of one."""
     try:
-        stored = json.loads(path.read_bytes())
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise Refused(f"cannot be read ({type(error).__name__})") from None
+
+
+def parse(text: bytes | str) -> dict[str, Any]:
+    """The data of a result; Refused unless it has exactly the form of one."""
+    try:
+        stored = json.loads(text)
         json.dumps(stored, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half letters
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"cannot be read ({type(error).__name__})") from None
     if isinstance(stored, dict) and stored.get("format", FORMAT) != FORMAT:
         raise Refused("has another format; grade and merge with one version of autograder")
@@ -112,8 +117,30 @@ def load(path: Path) -> dict[str, Any]:
     return stored
 
 
+def _shape(kind: Any) -> Any:
+    """The form of a dataclass or other type as JSON: {str: s} any names, [s] any number."""
+    if is_dataclass(kind):
+        return {name: _shape(hint) for name, hint in get_type_hints(kind).items()}
+    inner = [_shape(a) for a in get_args(kind)]
+    match get_origin(kind):
+        case None:
+            return kind
+        case builtins.dict if kind == dict[str, Any]:
+            return dict
+        case builtins.dict:
+            return {str: inner[1]}
+    return inner[:1]
+
+
+SHAPE = {
+    "format": int, "engine": str, "lab_key": str, "secret": str, "key": str, "submission": [str],
+    "result": _shape(Result), "merged": _shape(Merged),
+}  # fmt: skip
+del SHAPE["merged"]["cells"][0]["source"]
+
+
 def _fits(value: object, shape: Any) -> bool:
-    """Whether JSON data have a shape: {str: s} any names, [s] any number, float an int too."""
+    """Whether JSON data have a shape; an int may stand for a float."""
     if isinstance(shape, list):
         return isinstance(value, list) and all(_fits(v, shape[0]) for v in value)
     if isinstance(shape, dict):

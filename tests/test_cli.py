@@ -75,7 +75,7 @@ def test_grade_prints_the_class(inside: Course, capsys: pytest.CaptureFixture[st
 
 def test_ungraded_is_exit_code_1(inside: Course, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr("autograder.runner.Kernel", None)  # no kernel can be made
+    monkeypatch.setattr("autograder.runner.Host", None)  # no process can be started
     assert cli.main(["grade", "--student", "ada", "--force", "--workers", "1"]) == 1
     captured = capsys.readouterr()
     assert f"UNGRADED ada/{NAME}" in captured.err

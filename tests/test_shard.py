@@ -172,6 +172,7 @@ BAD = {
     "half a letter": (lambda s: first_cell(s).update(message="\ud800"), "cannot be read"),
     "format": (lambda s: s.update(format=FORMAT + 1), "another format"),
     "engine": (lambda s: s.update(engine="kernel-0"), "made by engine 'kernel-0'"),
+    "secret": (lambda s: s.update(secret="0" * 32), "copy classroom/secret from here"),
     "lab": (lambda s: s.update(lab_key="0" * 64), f"another version of {NAME}"),
     "key": (lambda s: s.update(key="0" * 64), "another version of what was handed in"),
     "other student": (lambda s: s["result"].update(student="ada"), "not those of its name"),
@@ -282,7 +283,7 @@ def test_without_the_hand_ins_the_files_suffice(classroom: Course, own: Course) 
 
 def test_ungraded_is_loud(own: Course, capsys: pytest.CaptureFixture[str],
                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr("autograder.runner.Kernel", None)  # no kernel can be made
+    monkeypatch.setattr("autograder.runner.Host", None)  # no process can be started
     command = ["grade", "--shard", "1/1", "--out", "out", "--student", "ada", "--workers", "1"]
     assert cli.main(command) == 1
     assert f"UNGRADED ada/{NAME}" in capsys.readouterr().err
