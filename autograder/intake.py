@@ -265,8 +265,8 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 def _raw_cells(raw: dict[str, Any]) -> list[Any]:
     form = raw["nbformat"]
-    if isinstance(form, int) and form > 4:
-        raise Malformed(f"The notebook has format {form}, which is not known here; save it as 4.")
+    if isinstance(form, int) and not 1 <= form <= 4:
+        raise Malformed("The notebook has a format that is not known here; save it as format 4.")
     if isinstance(form, int) and form < 4:
         sheets = raw.get("worksheets")
         return [cell for sheet in (sheets if isinstance(sheets, list) else [])
@@ -393,16 +393,18 @@ class _Match:
                                                       for k in by_name.get(n, [])
                                                       if c.cell_type != "markdown"]),
         ]  # fmt: skip
-        known: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        known: dict[str, list[tuple[str, int]]] = {k: [] for k in self.released}
         seen = set(self.big)
         for how, keys in ways:
             for i, cell in enumerate(self.cells):
                 fits = [k for k in keys(cell) if k in self.released] if i not in seen else []
+                if how == "by its cell id":  # any cell may bear any id: no rival to a grade id
+                    fits = [k for k in fits if not any(w == "" for w, _ in known[k])]
                 if fits:
-                    key = next((k for k in fits if k not in known), fits[0])
+                    key = next((k for k in fits if not known[k]), fits[0])
                     known[key].append((how, i))
                     seen.add(i)
-        hows = {key: self._choose(key, places) for key, places in known.items()}
+        hows = {key: self._choose(key, places) for key, places in known.items() if places}
         for how, _ in ways[1:]:
             self._recovered(how, [k for k in self.released if hows.get(k) == how])
 

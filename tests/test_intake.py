@@ -141,6 +141,7 @@ BROKEN = {
     "no notebook": b'{"cells": []}',
     "cells are text": b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": "hello"}',
     "cell without source": b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}',
+    "endless version": b'{"nbformat": 4' + b"0" * 10_000 + b', "cells": []}',
     "future format": b'{"nbformat": 99, "nbformat_minor": 0, "metadata": {}, "cells": []}',
 }  # fmt: skip
 
@@ -436,6 +437,16 @@ def test_ids_alone_are_enough(lab: Lab, release: NotebookNode) -> None:
     merged = merge(lab, release, theirs, "hedy")
     assert text_of(merged, "count") == "count = lambda words: {}"
     assert any("by its cell id" in f for f in merged.findings)
+
+
+def test_a_cell_of_ones_own_may_bear_any_id(lab: Lab, release: NotebookNode) -> None:
+    theirs = answered(release, RIGHT)
+    for number, name in enumerate(("count", "count_hidden", "setup", "../../x", "")):
+        theirs.cells.insert(1, code(f"x = {number}"))
+        theirs.cells[1]["id"] = name
+    merged = merge(lab, release, theirs, "eve")
+    assert [c.source for c in merged.cells if c.role == "extra"] == [f"x = {n}" for n in "43210"]
+    assert not merged.findings
 
 
 def test_own_cells_stay_behind_what_they_followed(lab: Lab, release: NotebookNode) -> None:
