@@ -1,0 +1,65 @@
+"""Benchmarks: their results have the form that DESIGN promises, their scripts can be started."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(p.parent for p in (ROOT / "benchmarks").glob("*/run.py"))
+RESULTS = sorted((ROOT / "benchmarks").glob("*/result.json"))
+ROW = {"name": str, "ours": (int, float), "peer": (int, float, type(None)), "unit": str,
+       "ratio": (int, float, type(None)), "runs": int, "note": str}  # fmt: skip
+
+sys.path.insert(0, str(ROOT / "benchmarks" / "grading"))
+import run  # noqa: E402
+
+
+def check_form(result: dict) -> None:
+    assert result.keys() == {"machine", "date", "rows"}
+    assert "/" not in result["machine"].replace("nvidia/", "")
+    assert len(result["date"]) == 10
+    for row in result["rows"]:
+        assert ROW.keys() <= row.keys(), row
+        for key, kinds in ROW.items():
+            assert isinstance(row[key], kinds), row
+        assert (row["peer"] is None) == (row["ratio"] is None), row
+        assert row["runs"] >= (5 if row["ratio"] is not None else 1), row
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
+def test_a_result_has_the_documented_form(path: Path) -> None:
+    check_form(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_a_benchmark_explains_itself(folder: Path) -> None:
+    assert (folder / "README.md").exists()
+    done = subprocess.run([sys.executable, str(folder / "run.py"), "--help"], capture_output=True,
+                          text=True, check=True, timeout=120)  # fmt: skip
+    assert "--quick" in done.stdout
+
+
+def test_the_form_is_what_the_script_writes() -> None:
+    rows = [run.row("x", [1.0, 2.0, 1.0, 1.0, 1.0], [3.0] * 5, "s", "median {:.2f} to {:.2f}"),
+            run.alone("y", 4.0, "MB", "once")]  # fmt: skip
+    check_form({"machine": run.machine(), "date": "2026-01-01", "rows": rows})
+    assert rows[0] == {"name": "x", "ours": 1.0, "peer": 3.0, "unit": "s", "ratio": 3.0, "runs": 5,
+                       "note": "ratio 1.50 to 3.00"}  # fmt: skip
+
+
+def test_scores_that_differ_end_a_benchmark() -> None:
+    run.equal({"a": {"ada": {"f": 1.0}}, "b": {"ada": {"f": 1.0}}}, 1)
+    with pytest.raises(SystemExit, match="differ on ada"):
+        run.equal({"a": {"ada": {"f": 1.0}}, "b": {"ada": {"f": 0.0}}}, 1)
+    with pytest.raises(SystemExit, match="graded 1 of 2"):
+        run.equal({"a": {"ada": {"f": 1.0}}}, 2)
+
+
+def test_memory_of_children_is_seen() -> None:
+    code = "import time; x = bytearray(90_000_000); time.sleep(1.2)"
+    with run.Watch() as watch:
+        subprocess.run([sys.executable, "-c", code], check=True)
+    assert watch.most > 90_000_000
