@@ -167,7 +167,7 @@ PRINTED = [  # preset, other options, what the explorer must print
     ("llama3-8b", {"view": "memory", "n_sequences": 32, "n_tokens": 8192}, "32.000 GiB"),
     ("llama3.1-405b", {"view": "memory", "n_sequences": 1, "n_tokens": 131072}, "63.000 GiB"),
     ("llama3-8b", {"view": "cost", "training_tokens": 0.15, "gpu": "H100"}, "7.227e+18 FLOPs"),
-    ("gpt3", {"view": "cost", "training_tokens": 300}, "3.143e+23", "699,537 GPU-hours"),
+    ("gpt3", {"view": "cost", "training_tokens": 300}, "3.143e+23", "699,536 GPU-hours"),
     ("llama1-65b", {"view": "cost", "training_tokens": 1400}, "5.484e+23", "21.44 tokens per"),
 ]
 

@@ -187,6 +187,7 @@ const FORMULAS = {
     + `${s.tied ? "" : "2·"}V·C + C`,
 };
 const gib = (bytes) => bytes / 2 ** 30;
+const amount = (n) => (n >= 99.5 && n < 1e6 ? whole(n) : short(n));
 const bytesText = (n) => short(n, ["B", "kB", "MB", "GB", "TB", "PB"]);
 
 // The parts of the chosen view: [key, amount, text].
@@ -214,12 +215,12 @@ function stacked(s) {
   const list = rows.map(([key, v, text], i) => {
     const y = 84 + 24 * i, inStack = stack.length > i;
     return svgRect(10, y - 10, 12, 12, `rx="2" fill="${colour(i)}"`) + svgText(29, y, LABELS[key])
-      + svgText(284, y, text, 'text-anchor="end"')
+      + svgText(276, y, text, 'text-anchor="end"')
       + svgText(330, y, inStack ? `${(100 * v / sum).toFixed(1)} %` : "",
         'text-anchor="end" fill="var(--ex-muted)"');
   }).join("");
   const title = isMemory ? `Training, per GPU: ${bytesText(sum)}` : `${whole(sum)} parameters`;
-  return svgFigure(340, 88 + 24 * rows.length, `${title}: ` + rows.map(
+  return svgFigure(340, 74 + 24 * rows.length, `${title}: ` + rows.map(
     ([key, , text]) => `${LABELS[key]} ${text}`).join(", "),
   svgText(10, 18, title, 'font-weight="700" font-size="14"') + bar + list);
 }
@@ -233,9 +234,9 @@ function costFigure(s) {
     const y = 44 + 42 * i, chosen = gpu === s.gpu, width = Math.max(2, 200 * hours / longest);
     return svgText(48, y + 15, gpu, `text-anchor="end"${chosen ? ' font-weight="700"' : ""}`)
       + svgRect(56, y, width, 22, `rx="2" fill="var(--ex-${chosen ? "accent" : "line"})"`)
-      + svgText(56 + width + 6, y + 15, `${short(hours)} h`, chosen ? 'font-weight="700"' : "");
+      + svgText(56 + width + 6, y + 15, `${amount(hours)} h`, chosen ? 'font-weight="700"' : "");
   }).join("");
-  return svgFigure(340, 174, `GPU-hours: ${rows.map(([g, h]) => `${g} ${short(h)}`).join(", ")}`,
+  return svgFigure(340, 174, `GPU-hours: ${rows.map(([g, h]) => `${g} ${amount(h)}`).join(", ")}`,
     svgText(10, 20, `${flops.toExponential(2)} FLOPs`, 'font-weight="700" font-size="14"')
     + svgLine(56, 36, 56, 168, 'stroke="var(--ex-muted)"') + body);
 }
@@ -266,8 +267,8 @@ function summary(s) {
   const hours = gpuHours(flops, s.gpu, s.mfu);
   return formula(`6 · ${whole(counted)} · ${esc(s.training_tokens)}e9 = ${flops.toExponential(3)} FLOPs`)
     + formula(`/ (${PEAK[s.gpu] / 1e12}e12 · ${s.mfu.toFixed(2)} · 3600) = ${whole(hours)} GPU-hours`)
-    + line(`On ${whole(s.n_gpus)} GPU${s.n_gpus > 1 ? "s" : ""}: <strong>${short(hours / 24 / s.n_gpus)} days</strong>, `
-      + `<strong>$${short(hours * s.price)}</strong> at $${s.price.toFixed(2)} per hour. `
+    + line(`On ${whole(s.n_gpus)} GPU${s.n_gpus > 1 ? "s" : ""}: <strong>${amount(hours / 24 / s.n_gpus)} days</strong>, `
+      + `<strong>$${amount(hours * s.price)}</strong> at $${s.price.toFixed(2)} per hour. `
       + `${(s.training_tokens * 1e9 / counted).toFixed(2)} tokens per parameter.`);
 }
 
