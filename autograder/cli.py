@@ -192,7 +192,8 @@ def _print_changes(done: "Summary") -> None:
 
 def _name_changes(done: "Summary") -> None:
     if done.changes_table:
-        print(f"Marks that changed: {_near(done.changes_table)}")
+        print(f"{len(done.changes)} marks are not what they were, though nothing new was handed "
+              f"in: {_near(done.changes_table)}")  # fmt: skip
 
 
 def _merge(course: Course, args: argparse.Namespace) -> int:

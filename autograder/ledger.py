@@ -88,8 +88,8 @@ class Ledger:
         """Be the only run that grades this class; the lock goes with the process that holds it."""
         with (self.course.classroom / ".grading").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed down to workers
+            except OSError:
                 raise CourseError("This class is being graded by another run of autograder; "
                                   "wait for its end.") from None  # fmt: skip
             yield
