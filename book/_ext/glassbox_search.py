@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 PLAIN = re.compile(r"[\w ,.()=+*/<>|^-]{1,24}")  # a formula that reads well as it is typed
+
+# References that have no text yet when a page is read.
+NAMELESS = {"numref": "the figure", "eq": "the formula", "p": "", "t": "", "cite": ""}
 
 
 def read_page(app: Sphinx, doctree: nodes.document) -> None:
@@ -57,6 +61,8 @@ def _pieces(node: nodes.Node) -> list[str]:
         return [str(node)]
     if isinstance(node, nodes.math | nodes.math_block):
         return [node.astext() if PLAIN.fullmatch(node.astext()) else "…"]
+    if isinstance(node, addnodes.pending_xref) and node["reftype"] in NAMELESS:
+        return [NAMELESS[node["reftype"]]]
     if isinstance(node, nodes.raw | nodes.comment | nodes.substitution_definition):
         return []
     if isinstance(node, nodes.Element) and node.get("nb_element") == "cell_code_output":

@@ -195,7 +195,8 @@
       status.textContent = `You have read ${sum("read")} of ${sum("sections")} sections and answered `
         + `${sum("right")} of ${sum("questions")} quiz questions right.`;
       const unread = (page) => page.sections.find(([id]) => !has(page.name, id, kept));
-      const page = pages.find(unread);
+      const begun = pages.filter((each, at) => sums[at].read && unread(each));
+      const page = begun.at(-1) ?? pages.find(unread);
       next.replaceChildren(...(page && sum("read")
         ? ["Go on with ", link(page, unread(page)[0] === "done" ? "" : unread(page)[0],
             page.sections.length > 1 ? `${page.title}: ${unread(page)[1]}` : page.title), "."]
