@@ -139,7 +139,7 @@ with check.question("causal_mask_hidden", causal_mask) as f:
 #
 # </details>
 
-# %% nbgrader={"solution": "attention"}
+# %% nbgrader={"solution": "attention", "calls_forbidden": ["scaled_dot_product_attention"]}
 def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -182,34 +182,44 @@ with check.question("attention_visible", attention) as f:
 ### BEGIN HIDDEN TESTS
 with check.question("attention_hidden", attention) as f:
     gen = check.generator()
-    for B, H, T, S, D in ((2, 3, 4, 7, 5), (1, 1, 1, 1, 8), (1, 2, 6, 6, 3)):
-        q, k, v = (torch.randn(B, n, H, D, generator=gen, dtype=torch.float64).transpose(1, 2)
-                   for n in (T, S, S))  # not contiguous
-        for mask in (None, torch.ones(T, S, dtype=torch.bool).tril(S - T)):
-            case = f"B {B}, H {H}, T {T}, S {S}, D {D}, {'no' if mask is None else 'causal'} mask"
-            out, weights = f(q, k, v, mask)
-            check.close(case, out, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-            check.close(f"{case}: sums of the weights", weights.sum(-1),
-                        torch.ones(B, H, T, dtype=torch.float64), why="each row sums to 1.")
-    order = torch.randperm(6, generator=gen)
-    check.close("keys and values permuted together", f(q, k[:, :, order], v[:, :, order])[0],
-                f(q, k, v)[0], why="attention has no notion of order.")
-    pad = torch.tensor([True, False, True, True, False, True])
-    padded = F.scaled_dot_product_attention(q, k, v, attn_mask=pad[None, None, None])
-    check.close("padding mask of shape (1, 1, 1, S)", f(q, k, v, pad[None, None, None])[0], padded)
-    later, causal = k.clone(), torch.ones(6, 6, dtype=torch.bool).tril()
-    later[:, :, -1] += 100.0
-    check.close("the last key changed", f(q, later, v, causal)[0][:, :, :-1],
-                f(q, k, v, causal)[0][:, :, :-1], why="earlier queries cannot see it.")
-    check.gradient("gradient", lambda *x: f(*x, causal)[0], q, k, v)
-    check.unchanged("inputs", f, q, k, v, causal, why="attention must not write into its inputs.")
-    half = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16)
-    half[0, 0, 1] = -40.0
-    value = torch.tensor([1.0, 3.0], dtype=torch.float16).view(1, 1, 2, 1).expand(1, 1, 2, 64)
-    out, weights = f(half, half, value)
-    same = torch.eye(2, dtype=torch.float16).view(1, 1, 2, 2)
-    check.close("float16, scores of 12,800", weights, same, why="q·k = 102,400 exceeds float16.")
-    check.close("float16, output", out, value, rel=2e-3)
+    q, k, v = torch.randn(3, 1, 2, 6, 3, generator=gen, dtype=torch.float64)
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    with check.part("random shapes", 2):
+        for B, H, T, S, D in ((2, 3, 4, 7, 5), (1, 1, 1, 1, 8), (1, 2, 6, 6, 3)):
+            qs, ks, vs = (torch.randn(B, n, H, D, generator=gen, dtype=torch.float64)
+                          .transpose(1, 2) for n in (T, S, S))  # not contiguous
+            for mask in (None, torch.ones(T, S, dtype=torch.bool).tril(S - T)):
+                masked = "no" if mask is None else "causal"
+                case = f"B {B}, H {H}, T {T}, S {S}, D {D}, {masked} mask"
+                out, weights = f(qs, ks, vs, mask)
+                check.close(case, out, F.scaled_dot_product_attention(qs, ks, vs, attn_mask=mask))
+                check.close(f"{case}: sums of the weights", weights.sum(-1),
+                            torch.ones(B, H, T, dtype=torch.float64), why="each row sums to 1.")
+    with check.part("order, padding and the future", 2):
+        order = torch.randperm(6, generator=gen)
+        check.close("keys and values permuted together", f(q, k[:, :, order], v[:, :, order])[0],
+                    f(q, k, v)[0], why="attention has no notion of order.")
+        pad = torch.tensor([True, False, True, True, False, True])
+        padded = F.scaled_dot_product_attention(q, k, v, attn_mask=pad[None, None, None])
+        check.close("padding mask of shape (1, 1, 1, S)", f(q, k, v, pad[None, None, None])[0],
+                    padded)
+        later = k.clone()
+        later[:, :, -1] += 100.0
+        check.close("the last key changed", f(q, later, v, causal)[0][:, :, :-1],
+                    f(q, k, v, causal)[0][:, :, :-1], why="earlier queries cannot see it.")
+    with check.part("gradient and inputs", 1):
+        check.gradient("gradient", lambda *x: f(*x, causal)[0], q, k, v)
+        check.unchanged("inputs", f, q, k, v, causal,
+                        why="attention must not write into its inputs.")
+    with check.part("float16", 1):
+        half = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16)
+        half[0, 0, 1] = -40.0
+        value = torch.tensor([1.0, 3.0], dtype=torch.float16).view(1, 1, 2, 1).expand(1, 1, 2, 64)
+        out, weights = f(half, half, value)
+        same = torch.eye(2, dtype=torch.float16).view(1, 1, 2, 2)
+        check.close("float16, scores of 12,800", weights, same,
+                    why="q·k = 102,400 exceeds float16.")
+        check.close("float16, output", out, value, rel=2e-3)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -451,34 +461,41 @@ with check.question("MultiHeadAttention_visible", MultiHeadAttention) as f:
 with check.question("MultiHeadAttention_hidden", MultiHeadAttention) as f:
     gen = check.generator()
     torch.manual_seed(1)
-    for H, Hkv, bias in ((4, 2, True), (6, 2, False), (4, 1, True), (3, None, True), (1, 1, False)):
-        layer, kv_heads, D = f(12, H, Hkv, bias=bias), Hkv or H, 12 // H
-        x, context = torch.randn(2, 3, 12, generator=gen), torch.randn(2, 5, 12, generator=gen)
-        mask = torch.ones(3, 5, dtype=torch.bool).tril(1)
-        w = {k: torch.randn(v.shape, generator=gen) for k, v in layer.state_dict().items()}
-        layer.load_state_dict(w)
-        for case, keys, seen in (("cross-attention", context, mask), ("no mask", context, None),
-                                 ("self-attention", x, mask[:, :3])):
-            q, k, v = (F.linear(t, w[f"{m}_proj.weight"], w.get(f"{m}_proj.bias"))
-                       for t, m in ((x, "q"), (keys, "k"), (keys, "v")))
-            heads = []
-            for h in range(H):
-                own = slice(h * D, (h + 1) * D)
-                g = h // (H // kv_heads)
-                shared = slice(g * D, (g + 1) * D)
-                heads.append(F.scaled_dot_product_attention(
-                    q[..., own], k[..., shared], v[..., shared], attn_mask=seen))
-            want = F.linear(torch.cat(heads, -1), w["out_proj.weight"], w.get("out_proj.bias"))
-            got = layer(x, mask=seen) if keys is x else layer(x, keys, seen)
-            check.close(f"{case}, {H} heads, {kv_heads} key heads", got, want.detach())
-    order = torch.tensor([2, 0, 1])
-    check.close("tokens permuted", layer(x[:, order]), layer(x)[:, order].detach(),
-                why="without positions the output is permuted in the same way.")
-    layer = f(12, 4, 2)
-    layer(x, context).square().sum().backward()
-    idle = [n for n, p in layer.named_parameters()
-            if p.grad is None or ((p.grad == 0).all() and n != "k_proj.bias")]
-    check.that(not idle, f"no gradient reaches {', '.join(idle)}.")
+    with check.part("random weights", 4):
+        for H, Hkv, bias in ((4, 2, True), (6, 2, False), (4, 1, True), (3, None, True),
+                             (1, 1, False)):
+            layer, kv_heads, D = f(12, H, Hkv, bias=bias), Hkv or H, 12 // H
+            x, context = torch.randn(2, 3, 12, generator=gen), torch.randn(2, 5, 12, generator=gen)
+            mask = torch.ones(3, 5, dtype=torch.bool).tril(1)
+            w = {k: torch.randn(v.shape, generator=gen) for k, v in layer.state_dict().items()}
+            layer.load_state_dict(w)
+            for case, keys, seen in (("cross-attention", context, mask), ("no mask", context, None),
+                                     ("self-attention", x, mask[:, :3])):
+                q, k, v = (F.linear(t, w[f"{m}_proj.weight"], w.get(f"{m}_proj.bias"))
+                           for t, m in ((x, "q"), (keys, "k"), (keys, "v")))
+                heads = []
+                for h in range(H):
+                    own = slice(h * D, (h + 1) * D)
+                    g = h // (H // kv_heads)
+                    shared = slice(g * D, (g + 1) * D)
+                    heads.append(F.scaled_dot_product_attention(
+                        q[..., own], k[..., shared], v[..., shared], attn_mask=seen))
+                want = F.linear(torch.cat(heads, -1), w["out_proj.weight"], w.get("out_proj.bias"))
+                got = layer(x, mask=seen) if keys is x else layer(x, keys, seen)
+                check.close(f"{case}, {H} heads, {kv_heads} key heads", got, want.detach())
+    with check.part("order of tokens", 1):
+        layer, x = f(12, 3), torch.randn(2, 3, 12, generator=gen)
+        order = torch.tensor([2, 0, 1])
+        check.close("tokens permuted", layer(x[:, order]), layer(x)[:, order].detach(),
+                    why="without positions the output is permuted in the same way.")
+    with check.part("every weight is used", 1):
+        context = torch.randn(2, 5, 12, generator=gen)
+        x = torch.randn(2, 3, 12, generator=gen)
+        layer = f(12, 4, 2)
+        layer(x, context).square().sum().backward()
+        idle = [n for n, p in layer.named_parameters()
+                if p.grad is None or ((p.grad == 0).all() and n != "k_proj.bias")]
+        check.that(not idle, f"no gradient reaches {', '.join(idle)}.")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -632,29 +649,32 @@ with check.question("apply_rope_visible", apply_rope) as f:
 ### BEGIN HIDDEN TESTS
 with check.question("apply_rope_hidden", apply_rope) as f:
     gen = check.generator()
-    for B, H, T, D, base in ((2, 3, 5, 8, 10000.0), (1, 1, 1, 2, 10000.0), (1, 2, 4, 6, 50.0)):
-        x = torch.randn(B, T, H, D, generator=gen, dtype=torch.float64).transpose(1, 2)
-        positions = torch.randint(0, 60, (T,), generator=gen)
-        turn = torch.polar(torch.ones(T, D // 2, dtype=torch.float64), positions[:, None].double()
-                           * base ** (-torch.arange(0, D, 2, dtype=torch.float64) / D))
-        for layout in ("half", "interleaved"):
-            split = (B, H, T, 2, D // 2) if layout == "half" else (B, H, T, D // 2, 2)
-            pairs = x.reshape(split).transpose(-1, -2) if layout == "half" else x.reshape(split)
-            want = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
-            want = (want.transpose(-1, -2) if layout == "half" else want).reshape(B, H, T, D)
-            case = f"{layout}, D {D}, base {base:g}"
-            check.close(case, f(x, positions, base, layout), want)
-            check.gradient(f"gradient, {layout}", lambda t: f(t, positions, base, layout), x)
-    q, k = torch.randn(2, 1, 1, 1, 16, generator=gen, dtype=torch.float64).expand(2, 1, 1, 6, 16)
-    at = torch.arange(6)
-    dots = [(f(q, at + shift + 9) * f(k, at + shift)).sum(-1)[0, 0] for shift in (0, 31)]
-    check.close("query 9 tokens after the key", torch.stack(dots), dots[0][:1].expand(2, 6),
-                scale=q.norm().item(), why="the dot product depends on the distance alone.")
-    check.close("length of each token", f(q, at * 11).norm(dim=-1), q.norm(dim=-1),
-                why="a rotation keeps lengths.")
-    low = f(q.to(torch.float16), at + 40)
-    check.close("float16", low, f(q, at + 40).to(torch.float16), rel=1e-2)
-    check.unchanged("inputs", f, q.clone(), at, why="x must not be rotated in place.")
+    one = torch.randn(2, 1, 1, 1, 16, generator=gen, dtype=torch.float64)
+    (q, k), at = one.expand(2, 1, 1, 6, 16), torch.arange(6)
+    with check.part("random shapes and gradient", 3):
+        for B, H, T, D, base in ((2, 3, 5, 8, 10000.0), (1, 1, 1, 2, 10000.0), (1, 2, 4, 6, 50.0)):
+            x = torch.randn(B, T, H, D, generator=gen, dtype=torch.float64).transpose(1, 2)
+            positions = torch.randint(0, 60, (T,), generator=gen)
+            angles = positions[:, None] * base ** (-torch.arange(0, D, 2).double() / D)
+            turn = torch.polar(torch.ones_like(angles), angles)
+            for layout in ("half", "interleaved"):
+                split = (B, H, T, 2, D // 2) if layout == "half" else (B, H, T, D // 2, 2)
+                pairs = x.reshape(split).transpose(-1, -2) if layout == "half" else x.reshape(split)
+                want = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
+                want = (want.transpose(-1, -2) if layout == "half" else want).reshape(B, H, T, D)
+                case = f"{layout}, D {D}, base {base:g}"
+                check.close(case, f(x, positions, base, layout), want)
+                check.gradient(f"gradient, {layout}", lambda t: f(t, positions, base, layout), x)
+    with check.part("distances and lengths", 2):
+        dots = [(f(q, at + shift + 9) * f(k, at + shift)).sum(-1)[0, 0] for shift in (0, 31)]
+        check.close("query 9 tokens after the key", torch.stack(dots), dots[0][:1].expand(2, 6),
+                    scale=q.norm().item(), why="the dot product depends on the distance alone.")
+        check.close("length of each token", f(q, at * 11).norm(dim=-1), q.norm(dim=-1),
+                    why="a rotation keeps lengths.")
+    with check.part("float16 and inputs", 1):
+        low = f(q.to(torch.float16), at + 40)
+        check.close("float16", low, f(q, at + 40).to(torch.float16), rel=1e-2)
+        check.unchanged("inputs", f, q.clone(), at, why="x must not be rotated in place.")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -744,7 +764,7 @@ with check.question("alibi_bias_hidden", alibi_bias) as f:
 #
 # </details>
 
-# %% nbgrader={"solution": "layer_norm"}
+# %% nbgrader={"solution": "layer_norm", "calls_forbidden": ["layer_norm", "LayerNorm"]}
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """Layer norm over the last axis (Ba et al. 2016).
 
@@ -826,7 +846,7 @@ with check.question("layer_norm_hidden", layer_norm) as f:
 #
 # </details>
 
-# %% nbgrader={"solution": "rms_norm"}
+# %% nbgrader={"solution": "rms_norm", "calls_forbidden": ["rms_norm", "RMSNorm"]}
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     """RMS norm over the last axis (Zhang and Sennrich 2019).
 
