@@ -33,8 +33,8 @@ async function weight(path) {
   return sums;
 }
 
-// From the load event until the last explorer of the page can be used, and, for its first slider, the
-// work from an input event until the new figure is laid out. That work must fit into one frame.
+// For each explorer of a page: from the load event until it can be used; and, for the control that costs
+// most, the work from an input event until the new figure is laid out, which must fit into one frame.
 async function explorers(path) {
   const context = await browser.newContext({ viewport: { width: 1300, height: 900 } });
   const page = await context.newPage();
@@ -57,20 +57,29 @@ async function explorers(path) {
   await page.evaluate(() => window.MathJax?.startup?.promise);
   const found = await page.evaluate((inputs) => {
     const loaded = performance.getEntriesByType("navigation")[0].loadEventEnd;
-    return [...document.querySelectorAll("article .ex-box")].map((box, at) => {
-      const slider = box.querySelector(".ex-live input[type=range]");
+    const cost = (box, control) => {
+      const [low, high] = [Number(control.min), Number(control.max)];
       const times = [];
-      for (let i = 0; slider && i < inputs; i += 1) {
+      for (let i = 0; i < inputs; i += 1) {
         const share = ((i * 7) % inputs) / (inputs - 1);
-        slider.value = Number(slider.min) + share * (Number(slider.max) - Number(slider.min));
+        if (control.options) control.selectedIndex = i % control.options.length;
+        else control.value = Math.round(low + share * (high - low));
         const start = performance.now();
-        slider.dispatchEvent(new Event("input", { bubbles: true }));
+        for (const event of ["input", "change"]) {
+          control.dispatchEvent(new Event(event, { bubbles: true }));
+        }
         box.querySelector(".ex-live").getBoundingClientRect();
         times.push(performance.now() - start);
       }
-      times.sort((a, b) => a - b);
+      return times.sort((a, b) => a - b)[Math.floor(inputs / 2)];
+    };
+    return [...document.querySelectorAll("article .ex-box")].map((box, at) => {
+      const kinds = ["input[type=range]", "input[type=number]", "select"];
+      const all = [...box.querySelectorAll(kinds.map((kind) => `.ex-live ${kind}`))];
       const [name, ready] = window.readyAt[at];
-      return { name, ready: Math.max(0, ready - loaded), redraw: times[Math.floor(times.length / 2)] };
+      const costs = all.filter((each) => each.offsetParent).map((each) => cost(box, each));
+      const redraw = costs.length ? Math.max(...costs) : null;
+      return { name, ready: Math.max(0, ready - loaded), redraw };
     });
   }, INPUTS);
   await context.close();
