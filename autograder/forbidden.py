@@ -14,11 +14,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-OURS = re.compile(  # packages in which an answer has nothing to look for
-    r"^[ \t]*(?:from|import)[ \t]+(?:[\w., \t]*[, \t])?(solutions|autograder)\b"
-    r"|(?:__import__|import_module)\([ \t]*[\"'](solutions|autograder)\b",
-    re.MULTILINE,
-)
+OURS = ("solutions", "autograder")  # packages in which an answer has nothing to look for
+IMPORT = re.compile(r"[ \t]*+(?:from|import)[ \t]++(?:[\w., \t]*[, \t])?(solutions|autograder)\b"
+                    r"|.*(?:__import__|import_module)\([ \t]*+[\"'](solutions|autograder)\b"
+                    )  # fmt: skip
 LOOKUPS = {"getattr", "attrgetter", "methodcaller", "__getattribute__"}
 MAX_HELPERS = 1_000_000  # characters of a student's own cells that are parsed
 
@@ -41,9 +40,13 @@ def used(answer: str, helpers: Iterable[str], names: Collection[str]) -> list[st
     return [n for n in names if n in found]
 
 
-def imports_ours(source: str) -> list[str]:
-    """Which of our own packages a cell imports."""
-    return sorted({first or second for first, second in OURS.findall(source)})
+def imports_ours(source: str) -> str:
+    """The first of our own packages that a cell imports, or nothing."""
+    for line in source.split("\n") if _may_hold(source, OURS) else ():
+        found = IMPORT.match(line) if _may_hold(line, OURS) else None
+        if found:
+            return found[1] or found[2]
+    return ""
 
 
 def _may_hold(source: str, names: Collection[str]) -> bool:

@@ -36,6 +36,7 @@ LIKE, MAX_LIKE, MAX_COMPARED = 60, 20_000, 10**10  # percent; characters; produc
 FLAGS = ("duplicate", "recovered", "oversize", "dropped", "several", "twins", "forbidden_call",
          "renamed")  # fmt: skip
 NOTEBOOK = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)  # browsers append endings
+DEFINES = re.compile(r"(?:async[ \t]++)?(?:def|class)[ \t]++(\w+)")
 # What may lie beside a notebook without a word, beside hidden files. None of it is used here.
 BESIDE = {"timestamp.txt", "timestamp.unreadable", "attempts", "data", "run_record.json",
           "__pycache__"}  # fmt: skip
@@ -385,10 +386,12 @@ class _Match:
                 by_text[_fold(cell.source)].append(key)
             for name in _names(cell.source) if role_of(cell) == "answer" else ():
                 by_name[name].append(key)
+        most = 2 * max(map(len, by_text), default=0) + 1000  # white space at line ends is allowed
         ways: list[tuple[str, Callable[[NotebookNode], list[str]]]] = [
             ("", lambda c: [self.graded.get(_grade_id(c), "")]),
             ("by its cell id", lambda c: [_cell_id(c) or ""]),
-            ("by its text", lambda c: by_text.get(_fold(c.source), [])),
+            ("by its text", lambda c: by_text.get(_fold(c.source), []) if len(c.source) < most
+                                      else []),
             ("by the function it defines", lambda c: [k for n in _names(c.source)
                                                       for k in by_name.get(n, [])
                                                       if c.cell_type != "markdown"]),
@@ -433,9 +436,9 @@ class _Match:
         likes: dict[str, list[int]] = defaultdict(list)
         spent = 0
         for i in self._free() if lost else ():
-            text = _fold(self.cells[i].source)
-            if self.cells[i].cell_type == "markdown" or len(text) > MAX_LIKE:
+            if self.cells[i].cell_type == "markdown" or len(self.cells[i].source) > MAX_LIKE:
                 continue
+            text = _fold(self.cells[i].source)
             spent += len(text) * sum(map(len, lost.values()))
             if spent > MAX_COMPARED:
                 self.merged.note("too many cells without metadata to compare them all")
@@ -570,7 +573,7 @@ def _look_for_calls(lab: Lab, merged: Merged) -> None:
         for name in forbidden.used(cell.source, helpers, names) if names else ():
             merged.note(f"{cell.id}: uses {name}, which this exercise does not allow",
                         "forbidden_call")  # fmt: skip
-        for package in forbidden.imports_ours(cell.source):
+        if package := forbidden.imports_ours(cell.source):
             merged.note(f"{cell.id}: imports {package}, which is not for learners",
                         "forbidden_call")  # fmt: skip
 
@@ -586,7 +589,8 @@ def _fold(source: str) -> str:
 
 def _names(source: str) -> list[str]:
     """Names of the functions and classes defined at the top level, even if it does not compile."""
-    return re.findall(r"^(?:async\s+)?(?:def|class)\s+(\w+)", source, re.MULTILINE)
+    lines = (line for line in source.split("\n") if line.startswith(("def", "class", "async")))
+    return [found[1] for line in lines if (found := DEFINES.match(line))]
 
 
 def _grade_id(cell: NotebookNode) -> str | None:
