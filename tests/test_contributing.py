@@ -25,7 +25,7 @@ def test_the_example_exercise_is_built_and_passes_its_audit(tmp_path: Path) -> N
         file.write("\n\n" + versions)
     build(course, [LAB])
     assert "14. Residual (5 points, 5 min)" in course.release(LAB).read_text()
-    audited = _audit_exercise(course, LAB, "residual_add")
+    audited = _audit_exercise(course, LAB, "residual_add", judged=True)
     assert audited.faults() == []
     assert audited.survivors == []
     assert all(v.named == audited.diagnoses[v.name] for v in audited.wrong)
