@@ -88,7 +88,7 @@ def source(name: str) -> str:
     body = re.sub(r"^export ", "", kit, flags=re.M)
     packed = f"(() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})()"
     text = re.sub(
-        r'^import (\{[^}]*\}) from "\./kit\.js";', lambda m: f"const {m[1]} = {packed};", text,
+        r'^import (\{[^}]*\})\s+from "\./kit\.js";', lambda m: f"const {m[1]} = {packed};", text,
         flags=re.M,
     )  # fmt: skip
     return re.sub(r'^import (\w+) from "\./(\w+\.json)" with .*;$', _data, text, flags=re.M)

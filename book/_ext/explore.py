@@ -41,7 +41,8 @@ def draw(name: str, state: dict[str, Any]) -> str:
     command = ["node", "--input-type=module", "--eval", DRAW]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise explore.ExploreError(f"The explorer {name!r} cannot be drawn:\n{done.stderr}")
+        reasons = re.findall(r"^\w*Error.*", re.sub(r"data:\S+", "its text", done.stderr), re.M)
+        raise explore.ExploreError(f"The explorer {name!r} cannot be drawn: {' '.join(reasons)}")
     return done.stdout
 
 

@@ -268,7 +268,7 @@ function wordList() {
   details.className = "ex-words";
   details.innerHTML = "<summary>Words the model knows</summary>"
     + `<p>${MODEL.vocabulary.slice(1).map(esc).join(" · ")}</p>`;
-  return details;
+  return { element: details };
 }
 
 export default explorer({ ABOUT, view, follow, press, extra: wordList });

@@ -134,7 +134,7 @@ function control(key, option, id, change) {
 // settle(s) pure: the state as it counts, where one option decides others
 // follow(s, key)  pure: what else changes when the reader changes `key`
 // press(s, token) pure: what changes when [data-press=token] is clicked or gets Enter or Space
-// extra(get, host)  an element of the explorer's own, beside the controls
+// extra(state, set) -> { element, show? }: controls of the explorer's own; show() follows each redraw
 
 export function explorer({ ABOUT, view, settle = (s) => s, follow, press, extra }) {
   const { name, ask, options: OPTIONS } = ABOUT;
@@ -169,7 +169,8 @@ export function explorer({ ABOUT, view, settle = (s) => s, follow, press, extra 
       });
       (option.wide ? top : panel).append(controls[key].row);
     }
-    if (extra) panel.append(extra(state, set));
+    const own = extra?.(state, set);
+    if (own) panel.append(own.element);
 
     // The part of the figure that Tab reaches: the one used last, else the first of its grid.
     let current = null;
@@ -189,7 +190,7 @@ export function explorer({ ABOUT, view, settle = (s) => s, follow, press, extra 
         part.setAttribute("tabindex", 0);
         if (focused) part.focus();
       }
-      root.dispatchEvent(new CustomEvent("drawn", { detail: s }));
+      own?.show?.();
     };
 
     const use = (event) => {
