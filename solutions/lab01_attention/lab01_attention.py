@@ -395,7 +395,7 @@ with check.question("merge_heads_hidden", merge_heads) as f:
 #
 # </details>
 
-# %% nbgrader={"solution": "MultiHeadAttention"}
+# %% nbgrader={"solution": "MultiHeadAttention", "calls_forbidden": ["MultiheadAttention"]}
 class MultiHeadAttention(nn.Module):
     """Multi-head attention with H query heads and Hkv key and value heads.
 
