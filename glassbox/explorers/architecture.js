@@ -13,10 +13,9 @@ export const ABOUT = {
       "encoder": "encoder", "decoder": "decoder", "both": "encoder-decoder" } },
     "mode": { "default": "explore", "label": "Names", "as": "radio", "wide": true, "choices": {
       "explore": "shown", "label": "I label the parts" } },
-    "norm": { "default": "pre", "label": "Norm", "choices": { "pre": "before each part (pre-norm)",
-      "post": "after each add (post-norm)" } },
+    "norm": { "default": "pre", "label": "Norm", "choices": { "pre": "before (pre-norm)", "post": "after (post-norm)" } },
     "position": { "default": "added", "label": "Positions", "choices": {
-      "added": "added to the embedding", "rope": "rotate Q and K (RoPE)" } },
+      "added": "added once", "rope": "RoPE, on Q and K" } },
     "n_tokens": { "default": 6, "min": 1, "max": 4096, "label": "Tokens T", "as": "number" },
     "n_keys": { "default": 9, "min": 1, "max": 4096, "label": "Source S", "as": "number" },
     "d_model": { "default": 64, "min": 4, "max": 16384, "label": "Width C", "as": "number" },
@@ -83,9 +82,10 @@ const NAMES = {
   head: "output head", normx: "norm of the cross part", cross: "cross-attention",
 };
 const name = (part, column, s) => (part !== "head" ? NAMES[part]
-  : column === "encoder" ? "final norm" : s.norm === "pre" ? "final norm, output head" : "output head");
+  : column === "encoder" ? "final norm" : s.norm === "pre" && s.family !== "both" ? "final norm, output head"
+    : "output head");
 const NARROW = { embed: "embedding", qkv: "Q, K, V", scores: "scores, mask", out: "sum, output",
-  head: "output head", normx: "norm x", cross: "cross-attention", stream: "stream" };
+  normx: "norm x", cross: "cross-attention", stream: "stream" };
 const TELLS = {
   embed: () => "Each token's id picks one row of a table. Rows do not know of each other yet.",
   position: (s) => (s.position === "rope" ? "RoPE turns queries and keys by an angle that grows with "
@@ -97,13 +97,14 @@ const TELLS = {
     : "The same after the second add. This is what makes it post-norm."),
   normx: () => "The same for cross-attention.",
   qkv: () => "Three linear maps of the same row, cut into H heads of width D.",
-  scores: (s, column) => "Dot products of queries and keys over √D: here tokens exchange information. "
+  scores: (s, column) => "Dot products of queries and keys over √D: each token is compared with others. "
     + (column === "encoder" ? "Only padding is masked: every token may read every other."
       : "The causal mask hides the future: key ≤ query."),
   softmax: () => "Each query hands out weights that sum to 1 over its keys.",
-  out: () => "Values are summed by these weights, heads laid side by side, and mixed by one map.",
+  out: () => "Values are summed by these weights: here information moves between "
+    + "tokens. Heads are laid side by side and mixed by one map.",
   add: () => "The part's result is added to the stream, so that gradients find a straight way down.",
-  cross: () => "Queries from this text, keys and values from the encoder's: (H, T, S) weights, no "
+  cross: () => "Information moves from the other text into this one. Queries from this text, keys and values from the encoder's: (H, T, S) weights, no "
     + "causal mask, since the source is complete.",
   ffn: () => "Two maps, C to 4C and back, with a bend between them. Each token stays alone.",
   head: (s, column) => (column === "encoder" ? "The encoder's rows are brought to unit size and handed on."
@@ -124,9 +125,9 @@ function drawColumn(column, index, s, x, boxWidth, narrow) {
   const [where, picked] = chosen(s), quiz = s.mode === "label", body = [];
   const list = parts(column, s.norm, s.position), asked = quiz && column === columns(s).at(-1);
   const line = x + 14, left = x + 34;
-  let y = 26, cell = 0, top = 0, bottom = 0;
+  let y = 26, cell = 0, top = 0, bottom = 0, entry = 0;
   const label = (part) => {
-    if (!quiz) return narrow ? NARROW[part] ?? NAMES[part] : name(part, column, s);
+    if (!quiz) return (narrow && NARROW[part]) || name(part, column, s);
     if (!asked) return "";
     const given = s.answers[part], number = list.indexOf(part) + 1;
     const mark = given && s.checked ? (given === part ? " ✓" : " ✗") : "";
@@ -170,6 +171,7 @@ function drawColumn(column, index, s, x, boxWidth, narrow) {
       const start = y;
       for (const part of item) {
         if (part === item[0]) body.push(arrow(start - 2, left));
+        if (part === "cross") entry = y + 17;
         body.push(sized(part));
         press(part, box(part, left, boxWidth));
         y += 28;
@@ -185,18 +187,20 @@ function drawColumn(column, index, s, x, boxWidth, narrow) {
   }
   const frame = svgRect(x - 4, top, left - x + boxWidth + 8, bottom - top,
     'fill="none" stroke="var(--ex-line)" stroke-dasharray="4 3" rx="6"')
-    + svgText(left + boxWidth, top + 12, `× ${s.n_layers}`, 'text-anchor="end" font-size="11" fill="var(--ex-muted)"');
+    + svgText(left + boxWidth, top - 10, `${s.n_layers} ${s.n_layers > 1 ? "layers" : "layer"}`, 'text-anchor="end" font-size="11" fill="var(--ex-muted)"');
   const title = { encoder: "encoder", decoder: "decoder", cross: "decoder" }[column];
   const spine = svgLine(line, 24, line, y - 6, 'stroke="var(--ex-accent)" stroke-width="2.5"');
-  return { height: y, svg: svgText(x, 16, title, 'font-weight="700"') + spine + frame + body.join("") };
+  return { height: y, entry, svg: svgText(x, 16, title, 'font-weight="700"') + spine + frame + body.join("") };
 }
 
 function draw(s) {
   const both = s.family === "both", list = columns(s).map((column, i) => (both
     ? drawColumn(column, i, s, 8 + 172 * i, 120, true) : drawColumn(column, i, s, 8, 192, false)));
   const height = Math.max(...list.map((column) => column.height));
-  const link = both ? svgPath([[22, list[0].height - 6], [22, height - 4], [168, height - 4], [168, 60]],
-    'fill="none" stroke="var(--ex-c2)" stroke-dasharray="5 3"')
+  const link = both ? svgPath([[22, list[0].height - 6], [22, height - 4], [168, height - 4],
+    [168, list[1].entry], [213, list[1].entry]], 'fill="none" stroke="var(--ex-c2)" stroke-width="1.5"')
+    + svgPath([[206, list[1].entry - 4], [213, list[1].entry], [206, list[1].entry + 4]],
+      'fill="none" stroke="var(--ex-c2)" stroke-width="1.5"')
     + svgText(30, height - 10, "keys, values", 'font-size="10" fill="var(--ex-c2)"') : "";
   return { height: height + 6, svg: link + list.map((column) => column.svg).join("") };
 }
