@@ -44,7 +44,7 @@ def drive(program: str, *arguments: str) -> dict[str, dict]:
             pytest.fail(f"browser tests must run in CI: {reason}")
         pytest.skip(reason)
     command = ["node", str(ROOT / "tests" / "browser" / program), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1500)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 

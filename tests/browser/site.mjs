@@ -16,6 +16,8 @@ const http = await browser.newContext({
   viewport: DESK, colorScheme: "light", reducedMotion: "reduce",
 });
 const files = await browser.newContext({ viewport: DESK });
+// A busy machine is slow, not wrong: only what never comes is a fault.
+for (const context of [http, files]) context.setDefaultTimeout(120_000);
 const { base, stop } = await serve();
 const report = {};
 
@@ -56,7 +58,7 @@ async function tips(page, found) {
     if (!(await link.count())) continue;
     await link.focus();
     const tip = page.locator(".tippy-box");
-    await tip.first().waitFor({ timeout: 2000 }).catch(() => {});
+    await tip.first().waitFor({ timeout: 10_000 }).catch(() => {});
     if (!(await tip.count()) || (await tip.first().innerText()).length < 20) {
       found.tips.push(`${kind}: no tip on keyboard focus`);
       continue;
@@ -64,7 +66,7 @@ async function tips(page, found) {
     found.tips_seen += 1;
     if (kind === "term") await axe(page, "tip open", found, ".tippy-box");
     await page.keyboard.press("Escape");
-    await tip.first().waitFor({ state: "detached", timeout: 2000 })
+    await tip.first().waitFor({ state: "detached", timeout: 10_000 })
       .catch(() => found.tips.push(`${kind}: Escape does not close the tip`));
     await link.blur();
   }
@@ -92,7 +94,7 @@ async function overHttp(path, found) {
   await quiz(page, found);
   await page.emulateMedia({ colorScheme: "dark" });
   const isDark = () => document.documentElement.dataset.theme === "dark";
-  await page.waitForFunction(isDark, null, { timeout: 3000 })
+  await page.waitForFunction(isDark, null, { timeout: 10_000 })
     .catch(() => found.axe.push("dark: the page stays light"));
   await page.waitForTimeout(300);   // colours fade over
   await axe(page, "dark", found);
