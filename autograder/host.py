@@ -116,14 +116,14 @@ class Host:
 
     def _isolated(self, fd: int, modules: tuple[str, ...], data: Path | None,
                   memory: float) -> tuple[list[str], dict[str, str]]:  # fmt: skip
-        package = package_folder()
-        shown: list = [package, (sandbox.CHILD, "child")]
+        # not at their own paths: below /tmp they would vanish behind the student's /tmp
+        shown: list = [(package_folder(), "glassbox"), (sandbox.CHILD, "child")]
         inside = ""
         if data is not None and data.is_dir():
             shown.append((data, "data"))
             inside = f"{sandbox.SHOWN}/data"
         env = SETTINGS | _kept() | {
-            "HOME": sandbox.HOME, "PYTHONPATH": f"{sandbox.SHOWN}:{package.parent}"}  # fmt: skip
+            "HOME": sandbox.HOME, "PYTHONPATH": sandbox.SHOWN}  # fmt: skip
         argv = _argv(fd, "bubblewrap", inside, memory, [], [], modules)
         return sandbox.command(argv, shown, env=env), {"PATH": os.environ.get("PATH", "")}
 

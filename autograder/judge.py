@@ -178,6 +178,8 @@ class Student:
                 break
             self._called_back(reply, tensors)
         if "error" in reply:
+            if op == "exec":  # a cell that fails is no error of the request
+                raise Malformed("an error in place of a cell's end")
             raise _exception(reply["error"])
         return reply, tensors
 
@@ -222,7 +224,10 @@ class Student:
         """Begin a question: fresh randomness, and what names stand for, where they exist."""
         self.callbacks.clear()
         reply, tensors = self.ask("begin", seed=seed, names=names)
-        return Unpacker(tensors, self._resolve).unpack(reply.get("values"))
+        values = Unpacker(tensors, self._resolve).unpack(reply.get("values"))
+        if not isinstance(values, dict) or not values.keys() <= set(names):
+            raise Malformed("names that nobody asked for")  # they would stand before ours
+        return values
 
     def _restore(self, reply: dict, tensors: Tensors, packer: Packer, args: tuple) -> None:
         """Do to our arguments what the call did to its copies of them."""

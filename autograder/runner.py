@@ -196,7 +196,7 @@ def _apart(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]
             told = {"fault": f"{type(error).__name__}: {error}"}
         try:
             with os.fdopen(writing, "w", encoding="utf-8", errors="replace") as file:
-                json.dump(told, file)
+                json.dump(told, file, ensure_ascii=False)  # half letters are replaced
         finally:
             os._exit(0)
     os.close(writing)

@@ -49,7 +49,10 @@ class Unfit(Exception):
 
 def send(sock: socket.socket, message: dict[str, Any], tensors: Tensors) -> None:
     """Send one frame; Unfit if it is too large, Closed if nobody reads it."""
-    text = ENCODE(message).encode()
+    try:
+        text = ENCODE(message).encode()
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        raise Unfit("a number that is too long to be judged") from None
     body = _body(tensors) if tensors else b""
     if len(text) > MAX_JSON or len(body) > MAX_TENSORS:
         raise Unfit("a value that is too large to be judged")
