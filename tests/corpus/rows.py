@@ -3,153 +3,17 @@
 A row is a function that makes a student's submission out of the released notebook of
 `lab91_corpus` (`attn` 3 points, `count` 2). `answers` says which answers it starts with: G right,
 W wrong, - untouched, first `attn`, then `count`. `points` are what it must get, `status` what the
-question that loses points must have ("a|b": either), `flag` the one flag for the teacher (None: no
-flag). `folder` is the student's folder where that is the attack. Nothing is graded here.
+questions that lose points must have ("a|b": either), `flag` what the teacher is told ("a+b": both,
+None: nothing). `folder` is the student's folder where that is the attack. Nothing is graded here.
 """
 
 import copy
 import json
-import textwrap
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import nbformat
-from nbformat import NotebookNode
+from corpus.paper import HEADS, LAB, RIGHT, ROWS, Content, Link, Paper, row
 
-LAB = "lab91_corpus"
-HEADS = {"attn": "def attn(q, k, v):\n", "count": "def count(sizes, bias=True):\n"}
-RIGHT = {
-    "attn": "scores = q @ k.mT / math.sqrt(q.shape[-1])\nreturn scores.softmax(-1) @ v",
-    "count": "return sum((a + bool(bias)) * b for a, b in zip(sizes, sizes[1:]))",
-}
-WRONG = {"attn": "return q * 0", "count": "return 0"}
-HONEST = "honest-canary-31b2"  # stands in every honest notebook, and may be read nowhere else
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What an attacker knows of the machine: files worth reading, a port where someone listens."""
-
-    release: NotebookNode
-    places: list[str]
-    port: int
-    mark: str  # the name that an attacker's processes give themselves
-
-
-@dataclass(frozen=True)
-class Link:
-    """A symbolic link to be made in the student's folder."""
-
-    target: str
-
-
-Content = NotebookNode | bytes | Link
-Handin = NotebookNode | bytes | dict[str, Content] | None
-
-
-class Paper:
-    """A student's notebook in the making."""
-
-    def __init__(self, scene: Scene, answers: str) -> None:
-        self.scene, self.notebook = scene, copy.deepcopy(scene.release)
-        for name, letter in zip(HEADS, answers, strict=True):
-            if letter in "GW":
-                self.answer(name, (RIGHT if letter == "G" else WRONG)[name])
-
-    def cell(self, grade_id: str) -> NotebookNode:
-        return next(c for c in self.notebook.cells
-                    if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id)  # fmt: skip
-
-    def answer(self, name: str, body: str) -> None:
-        """Make `body` the answer; the function's head stands already."""
-        self.cell(name).source = HEADS[name] + textwrap.indent(textwrap.dedent(body), "    ")
-
-    def attn(self, body: str) -> None:
-        self.answer("attn", body)
-
-    def count(self, body: str) -> None:
-        self.answer("count", body)
-
-    def add(self, source: str, before: str = "attn") -> None:
-        """A cell of the student's own, before the first answer unless said otherwise."""
-        place = self.notebook.cells.index(self.cell(before)) if before else len(self.notebook.cells)
-        self.notebook.cells.insert(place, nbformat.v4.new_code_cell(textwrap.dedent(source)))
-
-    def attack(self, source: str = "", before: str = "attn") -> None:
-        """A cell that knows PLACES, PORT and MARK, and can give its process that name."""
-        scene = self.scene
-        known = f"PLACES, PORT, MARK = {scene.places!r}, {scene.port}, {scene.mark!r}\n"
-        self.add(known + TOOLS + textwrap.dedent(source), before)
-
-    def index(self, grade_id: str) -> int:
-        return self.notebook.cells.index(self.cell(grade_id))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A submission and what it must get."""
-
-    id: str
-    answers: str
-    points: tuple[float, float]
-    status: str
-    flag: str | None
-    make: Callable[[Paper], Handin]
-    folder: str = ""
-    says: str = ""  # must stand in what the student's cells print: the attack did run
-    silent: tuple[str, ...] = field(default=())  # must stand in nothing that a student sees
-
-    def files(self, scene: Scene) -> dict[str, Content]:
-        """What the student hands in, by file name."""
-        paper = Paper(scene, self.answers)
-        made = self.make(paper)
-        if isinstance(made, dict):
-            return made
-        return {f"{LAB}.ipynb": paper.notebook if made is None else made}
-
-
-ROWS: dict[str, Row] = {}
-
-
-def row(key: str, answers: str, points: tuple[float, float], status: str = "",
-        flag: str | None = None, folder: str = "", says: str = "",
-        silent: tuple[str, ...] = ()) -> Callable:  # fmt: skip
-    """Put the decorated function into the table."""
-
-    def keep(make: Callable[[Paper], Handin]) -> Callable[[Paper], Handin]:
-        assert key not in ROWS, key
-        ROWS[key] = Row(key, answers, points, status, flag, make, folder or key, says, silent)
-        return make
-
-    return keep
-
-
-TOOLS = """
-import ctypes, glob, os, signal, socket, sys, threading, time
-
-def mark():
-    ctypes.CDLL(None).prctl(15, MARK.encode())
-
-def peek(path):
-    try:
-        with open(path, "rb") as file:
-            return repr(file.read(50_000))
-    except OSError as error:
-        return type(error).__name__
-
-def daemon(work):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            mark()
-            for sig in set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}:
-                try:
-                    signal.signal(sig, signal.SIG_IGN)
-                except (OSError, ValueError):
-                    pass
-            work()
-        os._exit(0)
-"""
+__all__ = ["ROWS"]
 
 # --- a: looking at the tests -----------------------------------------------------------------
 
@@ -475,8 +339,8 @@ FRAMES = {
     "garbage": ("say(os.urandom(4096))", "malformed"),
     "huge": ("say(struct.pack('<II', 2**32 - 1, 0) + b' ' * 60_000)", "malformed"),
     "huge-tensors": ("say(struct.pack('<II', 2, 2**32 - 1) + b'{}' + b' ' * 60_000)", "malformed"),
-    "deep": ("say(frame(b'[' * 100_000 + b']' * 100_000))", "malformed"),
-    "deep-object": ("say(frame(b'{\"id\":' * 50_000 + b'1' + b'}' * 50_000))", "malformed"),
+    "deep": ("say(frame(b'[' * 50_000 + b']' * 50_000))", "malformed"),
+    "deep-object": ("say(frame(b'{\"id\":' * 20_000 + b'1' + b'}' * 20_000))", "malformed"),
     "bigint": ("say(frame(b'{\"id\": 1, \"value\": ' + b'9' * 10_000 + b'}'))", "malformed"),
     "constants": ("say(frame(b'{\"id\": NaN, \"value\": Infinity, \"id\": -Infinity}'))",
                   "malformed"),
@@ -556,21 +420,167 @@ def replaces_the_codec(paper: Paper) -> None:
     """)
 
 
+# --- b9: a process that is no longer ours ----------------------------------------------------
+
+TAKEN = """
+import json, sys
+
+def desk():
+    frame = sys._getframe()
+    while frame:
+        own = frame.f_locals.get("self")
+        if hasattr(own, "sock"):
+            return own
+        frame = frame.f_back
+    return get_ipython.__closure__[0].cell_contents
+
+def take_over(answer):
+    own = desk()
+    wire, number = sys.modules[type(own).__module__], own.current
+    while True:
+        wire.send(own.sock, {"id": number} | answer, {})
+        number = wire.receive(own.sock)[0]["id"]
+"""
+
+NAMES_TOO = """
+own = desk()
+module = sys.modules[type(own).__module__]
+send = module.send
+def more(sock, message, tensors):
+    if "attn" in message.get("values", ()):
+        message["values"] |= {name: own._export(thing) for name, thing in MINE.items()}
+    send(sock, message, tensors)
+module.send = more
+"""
+
+TAKEOVERS = {
+    "handle": {"value": {"$handle": 1, "kind": "module", "name": "attn"}},
+    "handle-odd": {"value": {"$handle": {}, "kind": [], "name": {}}},
+    "nothing": {},
+    "names": {"values": {"check": {"$handle": 1}, "torch": {"$handle": 2}, "F": {"$handle": 3}}},
+    "names-odd": {"values": {"__builtins__": {}, "attn": 3, "f": {"$handle": 1}}},
+    "names-list": {"values": [1, 2]},
+    "callback": {"callback": 0, "args": [], "kwargs": {}},
+    "callback-odd": {"callback": {}, "args": 3, "kwargs": None},
+    "error-failed": {"error": {"name": "CheckFailed", "bases": ["CheckFailed"], "text": "pass"}},
+    "error-stop": {"error": {"name": "StopIteration", "bases": ["StopIteration"], "text": ""}},
+    "error-base": {"error": {"name": "SystemExit", "bases": ["SystemExit", "type"], "text": "0"}},
+    "error-odd": {"error": {"name": ["x"], "bases": [{}, "__import__", "exit"], "text": {}}},
+    "error-unicode": {"error": {"name": "E", "bases": ["UnicodeDecodeError"], "text": "\ud800"}},
+    "failed": {"failed": 3, "printed": ["x"] * 1000, "value": 15},
+    "changed": {"value": 15, "changed": {f"t{n}": {"$tensor": "t0", "grad": True}
+                                         for n in range(3)}, "lists": {"0": [0, 0], "x": 1}},
+    "lists": {"value": 15, "lists": {"0": []}, "changed": {}},
+    "lists-odd": {"value": 15, "lists": {"-9": {"$range": [0, 10**18, 1]}}, "changed": [1]},
+    "range": {"value": {"$range": [0, 10**18, 1]}},
+    "named": {"value": {"$named": ["int", ["__class__", "_fields", "x"], [1, 2, 3]]}},
+    "dtype": {"value": {"$dtype": "load"}},
+    "bytes": {"value": {"$bytes": "====", "x": {"$bytes": 3}}},
+    "complex": {"value": {"$complex": [15.0, 0.0]}},
+    "generator": {"value": {"$generator": "AAAA"}},
+    "data": {"value": {"$data": ["builtins:exit", {}]}},
+    "layout": {"value": {"$tensor": "t0", "grad": False, "layout": [[2**50], [0]]}},
+    "true": {"value": True, "values": {"attn": True, "count": True}},
+}  # fmt: skip
+LARGE_TAKEOVERS = {
+    "collisions": "{'value': {'$set': [n * (2**61 - 1) for n in range(40_000)]}}",
+    "named-wide": "{'value': {'$named': ['x', [f'f{n}' for n in range(60_000)], [0] * 60_000]}}",
+    "deep": "{'value': json.loads('[' * 400 + ']' * 400)}",
+    "deep-grad": "{'value': json.loads('{\"a\":' * 300 + '1' + '}' * 300)}",
+    "long": "{'printed': 'x' * 900_000, 'error': {'text': 'x' * 900_000, 'bases': []}}",
+}
+
+
+def _takeovers(name: str, answer: str) -> None:
+    @row(f"b9-{name}", "WW", (0, 0), "fail|error|malformed|timeout|killed|oom")
+    def another_child(paper: Paper) -> None:
+        """The answer keeps the line to the judge for itself and says this to every request."""
+        paper.add(TAKEN + f"ANSWER = {answer}")
+        paper.attn("take_over(ANSWER)")
+
+
+for _name, _answer in TAKEOVERS.items():
+    _takeovers(_name, f"json.loads({json.dumps(_answer)!r})")
+for _name, _code in LARGE_TAKEOVERS.items():
+    _takeovers(_name, _code)
+
+
+@row("b9-reference", "WG", (0, 2), "malformed")
+def gives_our_names_a_meaning(paper: Paper) -> None:
+    """Asked for `attn`, the process also sends an `F` of its own, whose attention is as wrong."""
+    paper.add(
+        TAKEN
+        + NAMES_TOO
+        + """
+class Mine:
+    scaled_dot_product_attention = staticmethod(lambda *x: attn(*x))
+MINE = {"F": Mine()}
+"""
+    )
+    paper.attn("return v.mean(-2, keepdim=True) + 0 * q")
+
+
+@row("b9-check", "WW", (0, 0), "malformed|fail")
+def gives_check_a_meaning(paper: Paper) -> None:
+    """Asked for `attn`, the process also sends a `check` and a `torch` of its own."""
+    paper.add(
+        TAKEN
+        + NAMES_TOO
+        + """
+class Fine:
+    def __getattr__(self, name): return Fine()
+    def __call__(self, *a, **k): return Fine()
+MINE = {name: Fine() for name in ("check", "torch", "math", "secret", "__builtins__")}
+"""
+    )
+
+
+@row("b9-arguments", "WG", (0, 2), "fail")
+def changes_what_it_was_given(paper: Paper) -> None:
+    """The answer writes zeros into its arguments, so that the right answer for them is zero too."""
+    paper.attn("for x in (q, k, v): x.detach().zero_()\nreturn q * 0")
+
+
+@row("b9-list", "GW", (3, 0), "fail")
+def empties_the_list_it_was_given(paper: Paper) -> None:
+    """The answer empties its list, so that the right answer for it is 0."""
+    paper.count("sizes.clear()\nreturn 0")
+
+
+@row("b9-duck", "WW", (0, 0), "fail|error")
+def objects_that_agree_with_everything(paper: Paper) -> None:
+    """The answers are objects with every attribute, each of which can be called and is true."""
+    paper.add("""
+        class Duck:
+            shape, dtype, ndim = (1, 1, 2), torch.float32, 3
+            def __getattr__(self, name):
+                if name.startswith("__"): raise AttributeError(name)
+                return Duck()
+            def __call__(self, *a, **k): return Duck()
+            def __len__(self): return 15
+            def __iter__(self): return iter([])
+            def __getitem__(self, key): return Duck()
+            def __eq__(self, other): return True
+    """)
+    paper.attn("return Duck()")
+    paper.count("return Duck()")
+
+
 VALUES = {
     "bigint": ("10**5000", "error|malformed|fail"),
     "float": ("15.0 if len(sizes) == 2 and bias else 0.0", "fail"),
     "bool": ("True", "fail"),
     "nan": ("float('nan')", "fail"),
-    "set": ("{15}", "error"),
-    "object": ("object()", "error"),
+    "set": ("{15}", "fail|error"),
+    "object": ("object()", "fail|error"),
     "generator": ("(x for x in [15])", "fail|error"),
     "function": ("lambda: 15", "error|fail"),
-    "module": ("torch", "error"),
-    "complex": ("15 + 0j", "error"),
-    "sparse": ("torch.eye(3).to_sparse()", "error"),
+    "module": ("torch", "fail|error"),
+    "complex": ("15 + 0j", "fail|error"),
+    "sparse": ("torch.eye(3).to_sparse()", "fail|error"),
     "complex-tensor": ("torch.zeros(2, dtype=torch.complex128)", "error|fail"),
     "meta": ("torch.zeros(10**12, device='meta')", "error|fail|malformed"),
-    "expanded": ("torch.zeros(1).expand(10**9)", "error|malformed|fail|oom"),
+    "expanded": ("torch.zeros(1).expand(10**9)", "error|malformed|fail|oom|timeout"),
     "wide-tensor": ("torch.ones(40_000_000)", "error|malformed|fail"),
     "long-string": ("'x' * 50_000_000", "error|malformed|fail"),
     "surrogate": ("'\\ud800'", "error|malformed|fail"),
@@ -697,7 +707,7 @@ def reads_and_writes_others(paper: Paper) -> None:
                 try:
                     with open(path, how) as file:
                         file.write(b"canary")
-                    print("WROTE", path)
+                    print("WROTE" if how == "r+b" else "made", path)
                 except OSError:
                     pass
             for act in (os.remove, lambda p: os.rename(p, p + "x"), lambda p: os.chmod(p, 0o777),
@@ -705,7 +715,6 @@ def reads_and_writes_others(paper: Paper) -> None:
                         lambda p: os.mkdir(os.path.dirname(p) + "/folder")):
                 try:
                     act(path)
-                    print("CHANGED", path)
                 except OSError:
                     pass
     """)
@@ -760,6 +769,30 @@ def kills_whom_it_can(paper: Paper) -> None:
                     except OSError:
                         pass
         return 0
+    """)
+
+
+@row("e1-pidfd", "GW", (3, 0), "fail|error", says="TRIED")
+def signals_through_proc(paper: Paper) -> None:
+    """Processes of other namespaces are signalled, and their settings changed, through /proc."""
+    paper.attack("""
+        pids = [p for p in os.listdir("/proc") if p.isdigit()]
+        print("TRIED", len(pids))
+        for pid in pids:
+            if os.path.realpath("/proc/self") == f"/proc/{pid}":
+                continue
+            for name, text in (("oom_score_adj", "1000"), ("comm", "x"), ("coredump_filter", "0"),
+                               ("uid_map", "0 0 1"), ("attr/current", "x"), ("mem", "x")):
+                try:
+                    with open(f"/proc/{pid}/{name}", "w") as file:
+                        file.write(text)
+                except OSError:
+                    pass
+            for sig in (signal.SIGSTOP, signal.SIGKILL):
+                try:
+                    signal.pidfd_send_signal(os.open(f"/proc/{pid}", os.O_RDONLY), sig)
+                except OSError:
+                    pass
     """)
 
 
@@ -838,22 +871,6 @@ def hidden_inputs_in_an_error(paper: Paper) -> None:
     """What the answer is called with goes to its output and into an exception."""
     paper.count("print('seen', sizes)\nif len(sizes) != 2: raise ValueError(sizes)\n"
                           + RIGHT["count"])  # fmt: skip
-
-
-@row("e3-later", "GG", (3, 2), silent=("7919",))
-def hidden_inputs_in_a_later_cell(paper: Paper) -> None:
-    """The answer remembers what it was called with, and a later cell prints that."""
-    paper.add("SEEN = []")
-    paper.count("SEEN.append(sizes)\n" + RIGHT["count"])
-    paper.add("print(SEEN)", before="")
-
-
-@row("e3-next", "GG", (3, 0), "error", silent=("0.7071067",))
-def hidden_inputs_in_the_next_question(paper: Paper) -> None:
-    """Hidden inputs of one question are told in the visible error of another."""
-    paper.add("SEEN = []")
-    paper.attn("SEEN.append(q)\n" + RIGHT["attn"])
-    paper.count("raise ValueError(SEEN[2].tolist())")
 
 
 @row("e3-text", "GG", (3, 0), "error")
@@ -1291,13 +1308,13 @@ def huge_comment(paper: Paper) -> None:
     paper.add("#" * 30_000_000)
 
 
-@row("g17", "GG", (3, 2))
+@row("g17", "GG", (3, 2), flag="renamed")
 def renamed_by_the_browser(paper: Paper) -> dict[str, Content]:
     """The file is called `lab (1).ipynb`."""
     return {f"{LAB} (1).ipynb": paper.notebook}
 
 
-@row("g17-two", "GG", (3, 2), flag="several")
+@row("g17-two", "GG", (3, 2), flag="several+renamed")
 def two_files(paper: Paper) -> dict[str, Content]:
     """An older file without answers, and a newer one with them."""
     return {f"{LAB}.ipynb": paper.scene.release, f"{LAB} (1).ipynb": paper.notebook}
@@ -1492,7 +1509,9 @@ IMPORTS = {
 
 
 def _imports(key: str, code: str) -> None:
-    @row(key, "GW", (3, 0), "error", flag="forbidden_import")
+    ours = "solutions" in code or "autograder" in code
+
+    @row(key, "GW", (3, 0), "error", flag="forbidden_call" if ours else None)
     def imports_the_answer(paper: Paper) -> None:
         """The answer is imported from where the course keeps it."""
         paper.count(f"{code}\nreturn theirs(sizes, bias)")

@@ -18,7 +18,7 @@ from glassbox import check
 # ## Attention ({points:attn}, 5 min)
 
 
-# %% nbgrader={"solution": "attn"}
+# %% nbgrader={"solution": "attn", "calls_forbidden": ["scaled_dot_product_attention"]}
 def attn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention without a mask.
 
