@@ -31,6 +31,11 @@ def tiny() -> ModuleType:
     return load("tiny_attention")
 
 
+@pytest.fixture(scope="module")
+def norms() -> ModuleType:
+    return load("norm_placement")
+
+
 def test_every_experiment_has_its_data_file() -> None:
     scripts = {p.stem for p in FOLDER.glob("*.py")}
     assert scripts
@@ -100,3 +105,36 @@ def test_the_tiny_models_data_say_what_the_explorer_shows(tiny: ModuleType) -> N
     stored = json.loads(tiny.WEIGHTS.read_text())
     assert stored["vocabulary"] == tiny.VOCABULARY
     assert tiny.WEIGHTS.stat().st_size < 40_000
+
+
+@pytest.mark.parametrize("place", ["post", "pre"])
+def test_the_smallest_norm_experiment_runs(norms: ModuleType, place: str) -> None:
+    torch.set_num_threads(1)
+    loss = norms.train(place, warmup=0, rate=1e-3, seed=0, steps=3)
+    assert 0 < loss < 2 * math.log(256)
+
+
+def test_the_norm_experiment_learns(norms: ModuleType) -> None:
+    few, more = (norms.train("pre", warmup=0, rate=3e-3, seed=0, steps=n) for n in (3, 30))
+    assert more < few - 0.5
+
+
+def test_only_the_place_of_the_norm_differs(norms: ModuleType) -> None:
+    models = {place: norms.Decoder(place) for place in ("post", "pre")}
+    sizes = {place: sum(p.numel() for p in m.parameters()) for place, m in models.items()}
+    assert sizes["pre"] - sizes["post"] == 2 * norms.D_MODEL  # the final norm
+
+
+def test_the_norm_data_say_what_the_text_says() -> None:
+    rows = json.loads((FOLDER / "norm_placement.json").read_text())["rows"]
+    loss = {}
+    for row in rows:
+        loss.setdefault((row["place"], row["warmup"], row["rate"]), []).append(row["loss"])
+    assert {len(seeds) for seeds in loss.values()} == {3}
+    for (place, warmup, rate), seeds in loss.items():
+        if place == "pre" or rate == 1e-3 or (warmup and rate == 3e-3):
+            assert max(seeds) < 1.1  # trains
+    assert min(loss["post", 0, 1e-2]) > 3  # knows the frequencies and nothing else
+    assert min(loss["post", 0, 3e-3]) > 1.5
+    assert max(loss["post", 100, 1e-2]) - min(loss["post", 100, 1e-2]) > 0.3  # scattered
+    assert max(loss["post", 100, 1e-2]) < min(loss["post", 0, 1e-2])

@@ -71,7 +71,7 @@ async function math() {
 
 // One question: a wrong option, then the right one; it is remembered after a reload.
 async function quiz() {
-  const page = await open("book/ch01_positions.html");
+  const page = await open("book/ch01_review.html");
   const question = page.locator(".Quiz").first();
   await question.locator("label[data-correct=false] input").first().press("Space");
   expect("quiz", !Object.keys((await kept(page)) ?? {}).length, "a wrong answer counts as right");
@@ -139,7 +139,7 @@ async function progress() {
 
 async function noScript() {
   const context = await visitor({ javaScriptEnabled: false, offline: true });
-  const page = await open("book/ch01_positions.html", context);
+  const page = await open("book/ch01_review.html", context);
   expect("no script", (await page.locator(".gb-tick").count()) === 0, "there are ticks");
   expect("no script", await page.locator(".quiz-answers").first().isVisible(), "no list of answers");
   await page.goto(ADDRESS("book/progress.html"));
@@ -195,13 +195,13 @@ async function lateMathJax(base, repaired) {
     await route.continue();
   });
   if (!repaired) {
-    await page.route("**/ch01_positions.html", async (route) => {
+    await page.route("**/ch01_review.html", async (route) => {
       const answer = await route.fetch();
       const body = (await answer.text()).replaceAll("quizMath", "MathJax");
       await route.fulfill({ response: answer, body });
     });
   }
-  await page.goto(`${base}book/ch01_positions.html`, { waitUntil: "load" });
+  await page.goto(`${base}book/ch01_review.html`, { waitUntil: "load" });
   await page.evaluate(() => window.MathJax?.startup?.promise);
   await page.waitForTimeout(1500);
   if (repaired) {
