@@ -14,6 +14,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -363,11 +364,9 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:
 
 def write_csv(path: Path, rows: list[Any]) -> None:
     """RFC 4180, UTF-8; texts that a spreadsheet would take for a formula get a quote in front."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([_plain(value) for value in row] for row in rows)
-    os.replace(draft, path)
+    text = io.StringIO()
+    csv.writer(text).writerows([_plain(value) for value in row] for row in rows)
+    write_whole(path, text.getvalue())
 
 
 def _plain(value: object) -> object:
@@ -389,7 +388,7 @@ def write_whole(path: Path, text: str, mark: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{mark}part")
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        with draft.open("w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
