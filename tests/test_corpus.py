@@ -71,7 +71,16 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+def litter() -> Iterator[list[Path]]:
+    """Files outside of the test's folder, which go whatever happens."""
+    paths: list[Path] = []
+    yield paths
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory, litter: list[Path]) -> Class:
     root = tmp_path_factory.mktemp("corpus")
     shutil.copytree(CORPUS, root, dirs_exist_ok=True)
     (root / "labs").mkdir()
@@ -79,6 +88,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     build(course, [LAB])
     empty_gradebook(course)
     scene, canaries, ears = _scene(course, word)
+    litter += [p for p in canaries if not p.is_relative_to(root)]
     folders = _hand_in(course, scene)
     found = intake.find(course.classroom / "submitted", [LAB])
     names = {folders[f]: s.student for f, s in zip(sorted(folders), found, strict=True)}
@@ -91,10 +101,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         children = psutil.Process().children(recursive=True)
     left = [str(p) for p in children if p.pid not in before] + _named(scene.mark)
     results = {s: _result(course, s) for s in names.values()}
-    yield Class(course, names, results, canaries, word, _heard(ears), left)
-    for path in canaries:
-        if not path.is_relative_to(root):
-            path.unlink(missing_ok=True)
+    return Class(course, names, results, canaries, word, _heard(ears), left)
 
 
 def _scene(course: Course, word: str) -> tuple[Scene, dict[Path, bytes], list[socket.socket]]:

@@ -23,8 +23,8 @@ def reads_what_lies_near(paper: Paper) -> None:
     """Every file that could hold tests or solutions is opened and printed."""
     paper.attack("""
         print("TRIED", len(PLACES))
-        near = ["*", "../*", "../source/*/*", "../../solutions/*/*", "~/*", "/work/*", "/home/*/*",
-                "/proc/*/cwd/*", "/proc/*/root/work/*", "/tmp/**/*.py", "/tmp/**/*.ipynb"]
+        near = ["*", "../*", "../source/*/*", "../../solutions/*/*", "~/*", "/srv/*", "/home/*/*",
+                "/proc/*/cwd/*", "/proc/*/root/home/*", "/tmp/**/*.py", "/tmp/**/*.ipynb"]
         for pattern in PLACES + near:
             for path in glob.glob(os.path.expanduser(pattern), recursive=True):
                 print(path, peek(path))
