@@ -292,6 +292,8 @@ def _wrapped(solution: Callable, change: Callable[[Any, Any], Any]) -> Callable:
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
+    if isinstance(value, bool | int | float):
+        return change(torch.tensor(value)).item()
     if isinstance(value, tuple | list):
         return type(value)(_each(v, change) for v in value)
     return value

@@ -104,7 +104,7 @@ def find(folder: Path, labs: list[str], student: str | None = None) -> list[Subm
     """All submissions `folder/STUDENT/LAB/LAB.ipynb`, one per student and lab."""
     if not folder.is_dir():
         raise CourseError(f"{folder} is no folder; put submissions in {folder}/STUDENT/LAB/.")
-    homes = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    homes = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != ".ipynb_checkpoints"]
     names = slugs(p.name for p in homes)
     twins = _twins(names)
     found = []

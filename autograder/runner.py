@@ -7,6 +7,7 @@ statuses, points and messages. The judge has a process of its own so that no val
 can reach the next submission through us.
 """
 
+import builtins
 import json
 import os
 import re
@@ -105,7 +106,7 @@ def run(lab: Lab, merged: Merged, timeout: float = 30.0, total: float = 600.0,
             cells = {key: CellResult(**cell) for key, cell in told["cells"].items()}
             result.outputs, result.times = told["outputs"], told["times"]
             break
-        except Exception as error:  # whatever it is, it is not the student's
+        except (Exception, Fault) as error:  # whatever it is, it is not the student's
             close()
             text = f"grading itself failed: {type(error).__name__}: {error}"
             result.findings.append(f"attempt {attempt}: {text}")
@@ -244,16 +245,23 @@ def _play(lab: Lab, read: Plan, merged: Merged, host: Host, timeout: float, tota
     cells: dict[str, CellResult] = {}
     outputs: dict[str, list[dict[str, Any]]] = {}
     session = Session(lab, read, merged, host, timeout, begun + total, secret)
+    hidden = []
     try:
         for cell in merged.cells:
-            if cell.role == "test":
+            if cell.role == "test" and questions[cell.id].kind == "hidden":
+                session.mark(cell)
+                hidden.append(cell)
+            elif cell.role == "test":
                 cells[cell.id] = _grade(session, questions[cell.id], cell, timeout)
             elif (outcome := session.run(cell)) is not None and cell.role != "given":
                 outputs[cell.id] = outcome.outputs
+        for cell in hidden:
+            cells[cell.id] = _grade(session, questions[cell.id], cell, timeout)
     finally:
         session.close()
     times = session.seconds | {"judge": time.monotonic() - begun}
-    return {"cells": {key: asdict(c) for key, c in cells.items()}, "outputs": outputs,
+    told = {q.id: asdict(cells[q.id]) for q in lab.questions if q.id in cells}
+    return {"cells": told, "outputs": outputs,
             "times": {key: round(value, 4) for key, value in times.items()}}  # fmt: skip
 
 
@@ -285,7 +293,8 @@ def verdict(question: Question, outcome: Outcome, answer: str, timeout: float,
             visible: bool = False) -> tuple[str, str]:  # fmt: skip
     """Status and message of a test cell.
 
-    An error inside a hidden test is named without its text, which may carry hidden inputs.
+    An error inside a hidden test is told without its text, which may carry hidden inputs; so may
+    the name of an exception that Python does not know.
     """
     visible = visible or question.kind == "visible"
     name, text = outcome.name, outcome.text.strip()
@@ -309,6 +318,8 @@ def verdict(question: Question, outcome: Outcome, answer: str, timeout: float,
         return "error", "Your code called a function that is not written yet."
     first = text.splitlines()[0] if text and visible else ""
     first = re.sub(r"\((?:\S+\.py|<[^>]*>|cell \S+), line (\d+)\)", r"(line \1)", first)
+    if not visible and not hasattr(builtins, name):
+        name = "an error of its own"
     raised = f"{name}: {first}" if first else name
     if not outcome.theirs and name != "NameError":
         return "error", f"The check cannot use what your code returned ({raised})."

@@ -23,6 +23,7 @@ from functools import wraps
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -223,8 +224,11 @@ def _show_not_attempted(name: str) -> None:
 
 
 def that(condition: object, message: str) -> None:
-    """Fail with `message` unless `condition` (a bool or a one-element tensor) holds."""
-    if not bool(condition):
+    """Fail with `message` unless `condition` (a bool or a one-element tensor) holds.
+
+    Anything else fails: an object of the learner's may call itself true.
+    """
+    if not isinstance(condition, bool | Tensor | np.bool_) or not bool(condition):
         raise CheckFailed(message)
 
 

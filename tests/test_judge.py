@@ -10,7 +10,7 @@ from autograder import runner
 from autograder.child.wire import Closed
 from autograder.host import Host
 from autograder.intake import Cell, Merged
-from autograder.judge import Session, Student, plan, question_seed
+from autograder.judge import Fault, Session, Student, plan, question_seed
 from autograder.lab import Lab, Question
 
 SETUP = """
@@ -46,7 +46,8 @@ def judged(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list]:
     """Outcomes of test cells for a student's source; one cell, or two for `f_hidden` as well."""
     monkeypatch.setenv("GLASSBOX_GRADING", "1")
 
-    def play(source: str, *tests: str, timeout: float = 20, secret: str = "") -> list:
+    def play(source: str, *tests: str, timeout: float = 20, secret: str = "",
+             later: str = "") -> list:  # fmt: skip
         names = ["f_visible", "f_hidden"][: len(tests)]
         cells = [("setup", SETUP), ("f", source), *zip(names, tests, strict=True)]
         notebook = new_notebook(cells=[new_code_cell(text, id=key) for key, text in cells])
@@ -63,7 +64,11 @@ def judged(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list]:
         try:
             for cell in merged.cells[:2]:
                 session.run(cell)
-            return [session.test(cell) for cell in merged.cells[2:]]
+            outcomes = [session.test(cell) for cell in merged.cells[2:3]]
+            for cell in merged.cells[3:]:
+                session.mark(cell)
+            session.run(Cell("extra", "later", "code", later, ""))
+            return outcomes + [session.test(cell) for cell in merged.cells[3:]]
         finally:
             session.close()
 
@@ -229,6 +234,31 @@ with check.question("f_visible", f) as g:
     with check.part("twos", 3):
         check.close("f(2)", g(2), 2.0)
 """
+
+
+def test_hidden_tests_see_names_as_they_were_at_their_place(judged: Callable) -> None:
+    """Hidden tests run last, and a later cell may bind the same names."""
+    source = "def twice(x):\n    return 2 * x\ndef f(x):\n    return twice(x)"
+    visible, hidden = judged(source, "assert f(2) == 4, 'no'", "assert f(3) == 6, 'no'",
+                             later="def twice(x):\n    return 'other'\ndel f")  # fmt: skip
+    assert (visible.status, hidden.status) == ("ok", "ok")
+
+
+def test_a_test_that_hands_over_what_cannot_travel_is_our_fault(judged: Callable) -> None:
+    with pytest.raises(Fault, match=r"check\.there"):
+        judged("def f(m):\n    return m", "f(nn.Linear(1, 1))")
+
+
+def test_no_exception_of_a_students_ends_our_loops(judged: Callable) -> None:
+    source = "def f(x):\n    raise StopIteration"
+    (outcome,) = judged(source, "for y in map(f, [1, 2]):\n    check.equal('y', y, 3)")
+    assert (outcome.status, outcome.name) == ("error", "StopIteration")
+
+
+def test_an_object_that_calls_itself_true_is_not(judged: Callable) -> None:
+    source = "class Y:\n    def all(self):\n        return self\ndef f():\n    return Y()"
+    (outcome,) = judged(source, "check.that(f().all(), 'not all')")
+    assert (outcome.name, outcome.text) == ("CheckFailed", "not all")
 
 
 @pytest.mark.parametrize(("body", "share", "message"), [

@@ -43,6 +43,7 @@ class Desk:
         sys.modules["__main__"] = main
         self.magics = Magics(self.space)
         self.space["get_ipython"] = lambda: self.magics
+        self.marks: dict[str, dict[str, Any]] = {}  # question -> the names at its place
         self.objects: dict[int, Any] = {}
         self.numbers: dict[int, int] = {}  # id of an object -> its number
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # call -> outputs, leaves
@@ -75,11 +76,20 @@ class Desk:
         pictures = [torch.frombuffer(bytearray(p), dtype=torch.uint8) for p in _figures()]
         return {"printed": printed.text, "pictures": packer.pack(pictures), "failed": error}
 
-    def _do_begin(self, message: dict, _: Tensors, packer: Packer) -> dict:
-        """Begin a question: fresh randomness, old objects dropped, the values of names.
+    def _do_mark(self, message: dict, *_: Any) -> dict:
+        """Remember what all names stand for now."""
+        self.marks[message["name"]] = dict(self.space)
+        return {}
 
-        Names that do not exist are left out.
+    def _do_begin(self, message: dict, _: Tensors, packer: Packer) -> dict:
+        """Begin a question: names as they were at its mark, old objects dropped, fresh randomness.
+
+        The values of names are given; those that do not exist are left out.
         """
+        marked = self.marks.get(message["question"])
+        if marked is not None:  # in the same dictionary, which is every function's globals
+            self.space.clear()
+            self.space.update(marked)
         seed(message["seed"])
         self.objects.clear()
         self.numbers.clear()
