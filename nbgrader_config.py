@@ -1,6 +1,7 @@
 """Settings of nbgrader and formgrader in this folder: those of autograder/course.py, and yours.
 
-Your own lines go to the end, e.g. c.AssignLatePenalties.plugin_class = "late.TenPercentADay".
+Your own lines go to the end; a plugin's class may be written there too, for example for late
+hand-ins: c.AssignLatePenalties.plugin_class = MyPenalty.
 """
 
 from pathlib import Path
