@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from glassbox_reading import QUIZ
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -24,8 +25,9 @@ NAMELESS = {"numref": "the figure", "eq": "the formula", "p": "", "t": "", "cite
 
 def read_page(app: Sphinx, doctree: nodes.document) -> None:
     """Keep the text of a page, cut at its headings and glossary terms."""
+    folder = Path(app.srcdir, app.env.docname).parent
     passages = [
-        [section["ids"][0], _path(section), _own(section)]
+        [section["ids"][0], _path(section), f"{_own(section)} {_quiz(section, folder)}".strip()]
         for section in doctree.findall(nodes.section)
     ]
     passages += [
@@ -50,6 +52,19 @@ def _own(section: nodes.section) -> str:
     parts = [child for child in section.children if not isinstance(child, skipped)]
     parts.sort(key=lambda part: part.next_node(nodes.literal_block, include_self=True) is not None)
     return " ".join(words for part in parts if (words := _words(part)))
+
+
+def _quiz(section: nodes.section, folder: Path) -> str:
+    """The questions of the quizzes in a section, and what is said about each option."""
+    raw = [part for part in section.children if isinstance(part, nodes.raw)]
+    paths = [path for part in raw for path in QUIZ.findall(part.astext())]
+    questions = [q for path in paths for q in json.loads((folder / path).read_text("utf-8"))]
+    texts = [
+        text
+        for question in questions
+        for text in [question["question"], *(answer["feedback"] for answer in question["answers"])]
+    ]
+    return " ".join(re.sub(r"\s+", " ", re.sub(r"\$[^$]*\$", "…", text)) for text in texts)
 
 
 def _words(node: nodes.Node) -> str:
