@@ -873,6 +873,29 @@ def hidden_inputs_in_an_error(paper: Paper) -> None:
                           + RIGHT["count"])  # fmt: skip
 
 
+@row("e3-later", "GG", (3, 2), silent=("7919",))
+def hidden_inputs_in_a_later_cell(paper: Paper) -> None:
+    """The answer remembers what it was called with, and a later cell prints that."""
+    paper.add("SEEN = []")
+    paper.count("SEEN.append(sizes)\n" + RIGHT["count"])
+    paper.add("print(SEEN)", before="")
+
+
+@row("e3-next", "GG", (3, 0), "error", silent=("0.7071067",))
+def hidden_inputs_in_the_next_question(paper: Paper) -> None:
+    """Hidden inputs of one question are told in the visible error of another."""
+    paper.add("SEEN = []")
+    paper.attn("SEEN.append(q)\n" + RIGHT["attn"])
+    paper.count("raise ValueError(SEEN[2].tolist())")
+
+
+@row("e3-name", "GG", (3, 1), "partial", silent=("7919",))
+def hidden_inputs_in_the_name_of_an_error(paper: Paper) -> None:
+    """An exception in a hidden test has the hidden input as its name."""
+    body = "if 7919 in sizes:\n    raise type(f'x{sizes[0]}', (Exception,), {})\n"
+    paper.count(body + RIGHT["count"])
+
+
 @row("e3-text", "GG", (3, 0), "error")
 def an_error_that_no_file_can_hold(paper: Paper) -> None:
     """The text of the exception is no text: half letters, control characters, markup, too long."""
