@@ -306,11 +306,11 @@ def package_key() -> str:
 
 
 def _around(lab: Lab) -> list[bytes]:
-    """The engine, glassbox and the lab's data files."""
+    """The engine, glassbox, the lab's data files and the calls that it forbids."""
     files = [*package_folder().glob(f"probes/{lab.name}.npz")]
     files += sorted(p for p in (lab.path.parent / "data").rglob("*") if p.is_file())
     read = [x for p in files for x in (p.name.encode(), p.read_bytes())]
-    return [ENGINE.encode(), package_key().encode(), *read]
+    return [ENGINE.encode(), package_key().encode(), json.dumps(lab.forbidden).encode(), *read]
 
 
 def _digest(*parts: bytes) -> bytes:
