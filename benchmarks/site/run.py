@@ -8,6 +8,7 @@ ours. Explorers have no peer that runs as a static page; they are set against th
 
 import gzip
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -162,8 +163,9 @@ def main() -> None:
     if not (SITE / "book" / "intro.html").is_file():
         raise SystemExit("The book is not built: run make book.")
     rows = weights() + explorers()
+    about = f"{platform.machine()}, {os.cpu_count()} shared cores, {platform.system()}"
     result = {
-        "machine": f"{platform.machine()}, 2 shared cores, {platform.system()}, headless chromium",
+        "machine": f"{about}, headless chromium, load average {os.getloadavg()[2]:.1f}",
         "date": date.today().isoformat(),
         "rows": rows,
     }
