@@ -19,6 +19,7 @@ from nbgrader.api import Gradebook
 from autograder import serve
 from autograder.course import Course
 from autograder.feedback import feedback, neutral
+from autograder.grade import grade, overview
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +92,17 @@ def test_plain_markdown_reads_as_before(text: str) -> None:
     ]
 
 
+def test_flags_are_for_the_teacher_alone(own_class: Course) -> None:
+    """In the table that `grade` prints and in the result file, and on no student's page."""
+    (own_class.classroom / "submitted" / "bob" / NAME / "torch.py").write_text("")
+    grade(own_class, [NAME], workers=1, student="bob")
+    row = next(r for r in overview(own_class, [NAME]) if r[0] == "bob")
+    assert row[-1].startswith("[dropped] ")
+    (page,), _ = feedback(own_class, [NAME], "bob")
+    assert "[dropped]" not in page.read_text()
+    assert "flag" not in BeautifulSoup(page.read_text(), "html.parser").body.text
+
+
 def test_a_comment_by_hand_is_shown(own_class: Course) -> None:
     with Gradebook(f"sqlite:///{own_class.classroom}/gradebook.db") as book:
         book.find_comment("reflection", NAME, NAME, "ada").manual_comment = "Well argued."
@@ -131,7 +143,7 @@ def test_formgrader_shows_the_marks(own_class: Course) -> None:
                               stderr=subprocess.DEVNULL)  # fmt: skip
 
     def ask(path: str) -> str:
-        for _ in range(120):
+        for _ in range(600):
             try:
                 request = urllib.request.Request(
                     base + path, headers={"Authorization": "token t0ken"}
