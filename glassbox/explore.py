@@ -114,7 +114,9 @@ def _widget(name: str) -> type:
              str: traitlets.Unicode, list: traitlets.List, dict: traitlets.Dict}  # fmt: skip
     body: dict[str, Any] = {"_esm": source(name), "_css": style()}
     for key, option in about(name)["options"].items():
-        body[key] = kinds[type(option["default"])](option["default"]).tag(sync=True)
+        default, step = option["default"], option.get("step", 1)
+        kind = float if isinstance(step, float) else type(default)
+        body[key] = kinds[kind](default).tag(sync=True)
     return type(name.capitalize(), (anywidget.AnyWidget,), body)
 
 

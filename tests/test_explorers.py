@@ -229,6 +229,9 @@ def test_notebook_widgets_have_a_trait_per_option() -> None:
         widget = getattr(explore, name)()
         assert {key: getattr(widget, key) for key in options} == explore.state(name, {})
     assert explore.attention(layer=1).layer == "1"
+    warm = explore.sampling()
+    warm.temperature = 1.05  # as a slider will
+    assert warm.temperature == 1.05
     with pytest.raises(AttributeError, match="There are: "):
         explore.atention  # noqa: B018
     assert set(NAMES) <= set(dir(explore))

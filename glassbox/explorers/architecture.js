@@ -135,8 +135,8 @@ function drawColumn(column, index, s, x, boxWidth, narrow) {
   };
   const press = (part, inner, more = "") => {
     const on = column === where && part === picked;
-    const text = quiz ? `Part ${list.indexOf(part) + 1}${s.answers[part] ? `, labelled ${NAMES[s.answers[part]]}` : ""}`
-      : name(part, column, s);
+    const seen = label(part), full = name(part, column, s);
+    const text = quiz ? `Part ${seen || list.indexOf(part) + 1}` : seen === full ? full : `${seen}: ${full}`;
     body.push(`<g role="button" tabindex="${cell + index ? -1 : 0}" data-cell="${cell},${index}" `
       + `data-press="${column}:${part}:${cell}" aria-pressed="${on}" aria-label="${esc(text)}"${more}>${inner(on)}</g>`);
     cell += 1;

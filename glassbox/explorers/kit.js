@@ -32,13 +32,20 @@ export function short(n, units = ["", "K", "M", "B", "T"]) {
 
 // --- pieces of SVG; colours are CSS variables, so that the figure follows the page's theme ---------
 
-export const svgText = (x, y, text, rest = "") => `<text x="${x}" y="${y}" ${rest}>${esc(text)}</text>`;
+
+// Two digits are enough, and the last digits of a sine or an exponential differ between machines.
+const at = (n) => Math.round(n * 100) / 100;
+
+export const svgText = (x, y, text, rest = "") =>
+  `<text x="${at(x)}" y="${at(y)}" ${rest}>${esc(text)}</text>`;
 
 export const svgLine = (x1, y1, x2, y2, rest = "") =>
-  `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" ${rest}/>`;
+  `<line x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}" ${rest}/>`;
 
 export const svgRect = (x, y, width, height, rest = "") =>
-  `<rect x="${x}" y="${y}" width="${width}" height="${height}" ${rest}/>`;
+  `<rect x="${at(x)}" y="${at(y)}" width="${at(width)}" height="${at(height)}" ${rest}/>`;
+
+export const svgDot = (x, y, r, rest = "") => `<circle cx="${at(x)}" cy="${at(y)}" r="${r}" ${rest}/>`;
 
 // A path through points [[x, y], ...].
 export const svgPath = (points, rest = "") =>
@@ -203,6 +210,10 @@ export function explorer({ ABOUT, view, settle = (s) => s, follow, press, extra 
     const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     root.addEventListener("click", use);
     root.addEventListener("keydown", (event) => {
+      // Plain keys are the explorer's: JupyterLab would take arrows for cells, and D D deletes one.
+      const leaves = event.ctrlKey || event.metaKey || event.altKey
+        || ["Escape", "Tab"].includes(event.key) || (event.shiftKey && event.key === "Enter");
+      if (!leaves) event.stopPropagation();
       const part = event.target.closest?.("svg [data-press]");
       if (!part) return;
       if (event.key === "Enter" || event.key === " ") use(event);

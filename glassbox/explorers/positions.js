@@ -1,6 +1,6 @@
 // How order gets into a model: sinusoidal waves added to the embedding, RoPE's rotation of query and
 // key, ALiBi's bias on the score. Base and layouts as in chapter 1; nothing here is learned.
-import { explorer, svgFigure, svgLine, svgPath, svgRect, svgText } from "./kit.js";
+import { explorer, svgDot, svgFigure, svgLine, svgPath, svgRect, svgText } from "./kit.js";
 
 // JSON, read by Python as well.
 export const ABOUT = {
@@ -81,7 +81,7 @@ function plot({ y, height, values, low, high, label, ends, mark }) {
     + svgPath(points, 'fill="none" stroke="var(--ex-accent)" stroke-width="2" stroke-linejoin="round"')
     + svgText(34, y + height + 15, ends[0], muted)
     + svgText(330, y + height + 15, ends[1], `text-anchor="end" ${muted}`)
-    + (mark < values.length ? `<circle cx="${x(mark)}" cy="${points[mark][1]}" r="5" fill="var(--ex-mark)"/>` : "");
+    + (mark < values.length ? svgDot(x(mark), points[mark][1], 5, 'fill="var(--ex-mark)"') : "");
 }
 
 function wavesFigure(s, base) {
