@@ -81,7 +81,8 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
             return [np.array(f"raised {type(error).__name__}")]
         later = [_weights(m) for m in modules]
     parts = [*got] if isinstance(got, tuple | list) else [got]
-    parts += [x for x, old in zip(later, earlier, strict=True) if not torch.equal(x, old)]
+    for now, then in zip(later, earlier, strict=True):
+        parts += [] if all(map(torch.equal, now, then)) else now
     changed = [
         i for i, (before, after) in enumerate(zip(case["args"], given["args"], strict=True))
         if isinstance(before, Tensor) and not torch.equal(before, after)
@@ -112,15 +113,13 @@ def _there(maker: type[nn.Module]) -> Callable[..., nn.Module]:
     """The class, to be constructed where the learner's code runs."""
     from glassbox import check  # which imports this module
 
-    there = getattr(check, "there", None)
-    return maker if there is None else partial(there, maker)
+    return partial(check.there, maker)
 
 
-def _weights(module: nn.Module) -> Tensor:
-    """All weights of a module in one row, and how many of them are its own (shared ones once)."""
-    values = [v.flatten().double() for v in module.state_dict().values()]
-    own = sum(p.numel() for p in module.parameters())
-    return torch.cat([*values, torch.tensor([own], dtype=torch.float64)])
+def _weights(module: nn.Module) -> list[Tensor]:
+    """All weights of a module in one row, and how many numbers are its own (shared ones once)."""
+    values = torch.cat([v.flatten().double() for v in module.state_dict().values()])
+    return [values, torch.tensor(sum(p.numel() for p in module.parameters()))]
 
 
 def _module(

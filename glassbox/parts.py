@@ -8,6 +8,7 @@ which mistakes are recognised. No answer to an exercise is here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +106,8 @@ class _Stack(nn.Module):
         self.position = nn.Embedding(config.context_len, config.d_model)
         self.layers = nn.ModuleList([_Layer(config, cross) for _ in range(config.n_layers)])
         self.norm = nn.LayerNorm(config.d_model)
+        for table in (self.token, self.position):  # so that first logits have a size of about 1
+            nn.init.normal_(table.weight, std=config.d_model**-0.5)
 
     def run(
         self, ids: Tensor, mask: Tensor, memory: Tensor | None = None, seen: Tensor | None = None
@@ -149,15 +152,22 @@ def cubes() -> Callable[[Tensor], Tensor]:
     return lambda x: (x**3).sum()
 
 
-def swiglu_experts(weights: Tensor, strict: bool = False) -> list[Callable[[Tensor], Tensor]]:
-    """Experts with a kink and an offset, one per (C, C) matrix; `strict` ones refuse no tokens."""
+def silu_experts(
+    weights: Tensor, strict: bool = False, counting: bool = False
+) -> list[Callable[[Tensor], Tensor]]:
+    """Experts with an offset, one for each (C, C) matrix.
+
+    Once one of the `strict` ones has been called without tokens, all answers are off by 1,000;
+    `counting` ones add how many tokens they were given.
+    """
+    spoiled: list[bool] = []
 
     def expert(x: Tensor, w: Tensor) -> Tensor:
         if strict and len(x) == 0:
-            raise ValueError("an expert was called without tokens")
-        return F.silu(x @ w) + w[0]
+            spoiled.append(True)
+        return F.silu(x @ w) + w[0] + 1000 * len(spoiled) + (len(x) if counting else 0)
 
-    return [lambda x, w=w: expert(x, w) for w in weights]
+    return [partial(expert, w=w) for w in weights]
 
 
 def average_encoder(table: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -166,20 +176,20 @@ def average_encoder(table: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
         x = table[ids]  # (B, S, C)
         share = mask[:, 0].double().expand(len(ids), ids.shape[1], ids.shape[1])
-        return x + share @ x / share.sum(-1, keepdim=True)
+        return (x + share @ x / share.sum(-1, keepdim=True)).tanh()
 
     return encode
 
 
 def average_decoder(table: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """A stand-in for a decoder: averages over what it may see of itself and of the memory."""
+    """A stand-in for a decoder: averages what it sees of itself, attends to the memory."""
 
     def decode(ids: Tensor, memory: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
         B, T, S = *ids.shape, memory.shape[1]
         x = table[ids]
         own = mask.double().expand(B, 1, T, T)[:, 0]
-        other = seen.double().expand(B, 1, T, S)[:, 0]
         x = x + own @ x / own.sum(-1, keepdim=True)
-        return x.tanh() + other @ memory / other.sum(-1, keepdim=True)
+        hidden = ~seen.expand(B, 1, T, S)[:, 0]
+        return x + (x @ memory.mT).masked_fill(hidden, -torch.inf).softmax(-1) @ memory
 
     return decode

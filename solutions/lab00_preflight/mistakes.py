@@ -358,9 +358,9 @@ def axis_by_axis(a, b):
 
 
 @bank.right("matmul_shape")
-def on_the_meta_device(a, b):
+def on_real_tensors(a, b):
     try:
-        return torch.matmul(torch.empty(a, device="meta"), torch.empty(b, device="meta")).shape
+        return torch.matmul(torch.empty(a), torch.empty(b)).shape
     except RuntimeError:
         return None
 
@@ -461,9 +461,6 @@ def with_masks(f, x, eps=1e-5):
 
 # --- generic mutants that change nothing -----------------------------------------------------
 
-for constant in ("0", "NaN", "1"):
-    bank.equivalent("matmul_shape", f"returns {constant}",
-                    "changes tensors; this function returns a tuple of integers")  # fmt: skip
 bank.equivalent("matmul_shape", "torch.broadcast_shapes(a[:-2], b[:-2])  =>  "
                 "torch.broadcast_shapes(b[:-2], a[:-2])", "broadcasting has no order")  # fmt: skip
 bank.equivalent("cross_entropy", "max(len(targets), 1)  =>  max(1, len(targets))",
