@@ -515,12 +515,23 @@ except NotImplementedError:
     print("Write Block, GPT and init_weights first; then run this cell again.")
 
 # %% [markdown]
+# Next you load weights that somebody else has saved, under other names. Here are GPT-2's.
+
+# %% nbgrader={"locked": "names"}
+GPT2_NAMES = {  # layer of our block -> its name in a block of GPT-2
+    "norm1": "ln_1", "out_proj": "attn.c_proj", "norm2": "ln_2",
+    "ff_in": "mlp.c_fc", "ff_out": "mlp.c_proj",
+}
+# outside of the blocks: token -> wte, position -> wpe, norm -> ln_f, head -> lm_head (no bias);
+# q_proj, k_proj and v_proj together: attn.c_attn. Every name ends in .weight or .bias.
+
+# %% [markdown]
 # ## 4. Load GPT-2 ({points:load_gpt2}, 20 min)
 #
 # Weights travel as a dict from names to tensors. Whoever saved them had other names and other
 # habits, and loading is translating. GPT-2's file differs from ours in three ways.
 #
-# 1. Names: the table in the next cell. Blocks are called `h.0`, `h.1`, …
+# 1. Names: the table above. Blocks are called `h.0`, `h.1`, …
 # 2. GPT-2 stores a matrix as (in, out), since it computes `x @ weight`. `nn.Linear` computes
 #    `x @ weight.T` and stores (out, in).
 # 3. Queries, keys and values are one matrix `attn.c_attn` of shape (C, 3C), in this order side by
@@ -547,14 +558,6 @@ except NotImplementedError:
 # the KeyError that is asked for.
 #
 # </details>
-
-# %% nbgrader={"locked": "names"}
-GPT2_NAMES = {  # layer of our block -> its name in a block of GPT-2
-    "norm1": "ln_1", "out_proj": "attn.c_proj", "norm2": "ln_2",
-    "ff_in": "mlp.c_fc", "ff_out": "mlp.c_proj",
-}
-# outside of the blocks: token -> wte, position -> wpe, norm -> ln_f, head -> lm_head (no bias);
-# q_proj, k_proj and v_proj together: attn.c_attn. Every name ends in .weight or .bias.
 
 # %% nbgrader={"solution": "load_gpt2"}
 def load_gpt2(model: GPTParts, state: dict[str, Tensor]) -> None:
