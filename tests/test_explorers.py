@@ -309,3 +309,22 @@ def test_without_node_the_default_picture_stands_in(monkeypatch: pytest.MonkeyPa
     state = explore.state("attention", {"mask": "full"})
     drawn = directive.Explore.picture(None, "attention", state)
     assert drawn == directive.committed("attention").read_text(encoding="utf-8")
+
+
+def test_the_example_of_contributing_is_an_explorer(
+    node: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    module = re.search(r"```js\n(.*?)```", text, re.S)[1]
+    table = re.search(r"```py\n(.*?)```", text, re.S)[1]
+    page = re.search(r"````markdown\n(.*?)````", text, re.S)[1]
+    folder = tmp_path / "explorers"
+    shutil.copytree(explore.FOLDER, folder)
+    (folder / "half.js").write_text(module, encoding="utf-8")
+    monkeypatch.setattr(explore, "FOLDER", folder)
+    given = {}
+    exec(table, given)
+    calls = [{"call": call, "args": args, "value": value} for call, args, value in given["cases"]()]
+    assert answers(node, "half", calls) == [call["value"] for call in calls]
+    assert ":n: 3" in page
+    assert "0.125 is left" in directive.draw("half", explore.state("half", {"n": "3"}))
