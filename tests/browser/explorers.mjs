@@ -1,4 +1,4 @@
-// node tests/browser/explorers.mjs
+// node tests/browser/explorers.mjs [NAME]   # all explorers, or one
 // Drives every explorer of book/explorers.html, over http and from file://: each control by mouse and by
 // keyboard, each part of a figure that can be pressed. What the page then shows must be what the
 // explorer's own pure functions say of that state; those are tested against Python elsewhere. A few
@@ -17,7 +17,7 @@ const SCENES = {
   attention: [{}, { mask: "global" }, { mask: "cross" }, { view: "mask" }, { view: "mask", mask: "sliding" }],
   architecture: [{}, { family: "both" }, { mode: "label" }, { family: "encoder" }],
   positions: [{}, { scheme: "waves" }, { scheme: "alibi" }],
-  counting: [{}, { family: "bert" }, { preset: "mixtral" }, { view: "memory" }, { view: "cost" }],
+  counting: [{}, { preset: "bert" }, { preset: "mixtral" }, { view: "memory" }, { view: "cost" }],
   sampling: [{}, { draws: 100 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
@@ -317,7 +317,7 @@ async function withoutScript(browser, url) {
     const box = await still.boundingBox();
     if (!box || box.height < 150) found["no script"].push("a still picture is not shown");
   }
-  if ((await page.locator(".ex-still svg").count()) !== seen.explorers) found["no script"].push("pictures are missing");
+  if ((await page.locator(".ex-still svg").count()) !== Object.keys(SCENES).length) found["no script"].push("pictures are missing");
   await context.close();
 }
 
@@ -327,6 +327,7 @@ for (const [where, address] of [["http", base], ["file", `${pathToFileURL(SITE).
   const context = await browser.newContext({ viewport: DESK, colorScheme: "light", reducedMotion: "reduce" });
   const notes = { where, base: address }, url = address + PAGE;
   for (const [name, scenes] of Object.entries(SCENES)) {
+    if (process.argv[2] && process.argv[2] !== name) continue;
     const driver = await open(context, url, name, notes);
     for (const wanted of scenes) await scene(driver, wanted);
     for (const [key, option] of Object.entries(driver.options)) {
