@@ -35,6 +35,10 @@ WAYS = {  # how the grader runs -> the tier that it should use, what starts it
     "as a user": ("bubblewrap", [*OPEN, *USER]),
     "in a container": ("landlock", OPEN),
     "as a user in a container": ("landlock", [*OPEN, *USER]),
+    "with Python below /tmp": (
+        "bubblewrap",
+        ["bwrap", "--dev-bind", "/", "/", "--ro-bind", sys.prefix, "/tmp/glassbox-python"],
+    ),
 }
 
 
@@ -44,12 +48,15 @@ def from_inside(way: str) -> dict[str, object]:
     if prefix and (os.geteuid() != 0 or not shutil.which("setpriv")):
         pytest.skip("plays another machine or user, which takes root and setpriv")
     server = socket.create_server(("127.0.0.1", 0))  # there, and yet not to be reached
-    line = [*prefix, sys.executable, str(ROOT / "tests/inside.py"), tier,
+    python = Path(prefix[-1] if "below" in way else sys.prefix, "bin/python")
+    line = [*prefix, str(python), str(ROOT / "tests/inside.py"), tier,
             str(server.getsockname()[1])]  # fmt: skip
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd="/",
                           env={**os.environ, "SECRET": "1", "PYTHONPATH": str(ROOT),
                                "TMPDIR": "/tmp"})  # fmt: skip
     server.close()
+    if "below" in way:
+        Path(prefix[-1]).rmdir()  # bubblewrap has made it
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -12,11 +12,12 @@ import os
 import platform
 import resource
 import struct
+import sys
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWUSER, NEWPID, NEWIPC, NEWUTS = 0x20000, 0x10000000, 0x20000000, 0x8000000, 0x4000000
-NOSUID, NODEV = 2, 4
+NOSUID, NODEV, BIND, RECURSIVE = 2, 4, 4096, 16384
 PARENT_DEATH, DUMPABLE, SECCOMP, BOUNDING_DROP, SUBREAPER, NO_NEW_PRIVS = 1, 4, 22, 24, 36, 38
 INSIDE = 1000  # the user that a student's process is, inside
 MEMORY, PROCESSES, FILE_BYTES, OPEN_FILES, TMP_BYTES = 4 << 30, 64, 64 << 20, 256, 64 << 20
@@ -75,8 +76,18 @@ def enter_namespaces() -> None:
     Path("/proc/self/gid_map").write_text(f"{INSIDE} {gid} 1")
     _do(LIBC.unshare(NEWNS | NEWPID | NEWIPC | NEWUTS), "namespaces")
     options = f"size={TMP_BYTES},nr_inodes=10000,mode=1777".encode()
+    kept = {p: os.open(p, os.O_PATH) for p in {sys.prefix, sys.base_prefix} if _in_tmp(p)}
     for folder in (b"/tmp", b"/dev/shm"):
         _do(LIBC.mount(b"tmpfs", folder, b"tmpfs", NOSUID | NODEV, options), folder.decode())
+    for path, opened in kept.items():  # this Python, where it lies below /tmp
+        os.makedirs(path, mode=0o755)
+        source = f"/proc/self/fd/{opened}".encode()
+        _do(LIBC.mount(source, path.encode(), None, BIND | RECURSIVE, None), path)
+        os.close(opened)
+
+
+def _in_tmp(path: str) -> bool:
+    return Path(path).is_relative_to("/tmp")
 
 
 def limit(memory: int, seconds: int) -> None:
