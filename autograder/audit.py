@@ -208,7 +208,11 @@ class _Bank:
             return keep
         return method
 _module = types.ModuleType("autograder.bank")
-_module.__getattr__ = lambda name: (lambda *_, **__: None)
+def _any(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return lambda *_, **__: None
+_module.__getattr__ = _any
 _module.Bank = _Bank
 sys.modules["autograder"] = types.ModuleType("autograder")
 sys.modules["autograder.bank"] = _module

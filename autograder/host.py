@@ -7,6 +7,7 @@ This module sends no test and no secret; what is said over the socket is the bus
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -168,7 +169,8 @@ class Host:
 def memory_for(modules: tuple[str, ...]) -> float:
     """GiB of address space that a process may add to what is mapped: more for the large stack."""
     large = {"transformers", "trl", "peft", "datasets"}
-    return 2 * isolate.MEMORY / (1 << 30) if large & set(modules) else isolate.MEMORY / (1 << 30)
+    used = {re.split(r"[.:]", name)[0] for name in modules}
+    return (2 if large & used else 1) * isolate.MEMORY / (1 << 30)
 
 
 def package_folder() -> Path:

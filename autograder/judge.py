@@ -374,12 +374,13 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _imported(tree: ast.Module) -> set[str]:
+    """Modules, and `module:name` where a name is imported: some modules load a name when asked."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
+            names |= {f"{node.module}:{alias.name}" for alias in node.names if alias.name != "*"}
     return names
 
 

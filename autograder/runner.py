@@ -22,6 +22,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from autograder import sandbox
+from autograder.child import cells as desk
 from autograder.child import isolate
 from autograder.host import SETTINGS, Host, memory_for, package_folder
 from autograder.intake import Cell, Merged
@@ -171,17 +172,10 @@ def _warm(lab: Lab, modules: tuple[str, ...], tier: str) -> Host:
     if _host is None or _host.key != key or _host.owner != os.getpid():
         close()
         for module in modules:  # the judge's side needs them too, and is forked from here
-            _import(module)
+            desk.warm(module)
         _host = Host(*key)
         Finalize(None, close, exitpriority=10)  # when this process ends, a worker's too
     return _host
-
-
-def _import(module: str) -> None:
-    try:
-        __import__(module)
-    except ImportError:  # our own cell will say so
-        pass
 
 
 def _apart(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:

@@ -202,6 +202,15 @@ class Desk:
         return callback
 
 
+def warm(name: str) -> None:
+    """Import `module` or `module:name`, if it is there; what needs it will say if it is not."""
+    module, _, attribute = name.partition(":")
+    with contextlib.suppress(ImportError):
+        found = importlib.import_module(module)
+        if attribute:
+            getattr(found, attribute, None)
+
+
 def seed(number: int) -> None:
     """Seed Python, numpy and torch."""
     random.seed(number)
