@@ -91,7 +91,13 @@ function matrix(name) {
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
 const times = (rows, name) => {
   const m = matrix(name);
-  return rows.map((row) => m[0].map((_, j) => row.reduce((sum, x, i) => sum + x * m[i][j], 0)));
+  return rows.map((row) => {
+    const out = Array(m[0].length).fill(0);
+    for (let i = 0; i < row.length; i += 1) {
+      for (let j = 0; j < out.length; j += 1) out[j] += row[i] * m[i][j];
+    }
+    return out;
+  });
 };
 const norm = (rows) => rows.map((row) => {
   const size = Math.sqrt(dot(row, row) / row.length + 1e-6);
@@ -146,6 +152,13 @@ const RULES = {
   global: (s) => `j ≤ i and (i − j < ${s.window} or j < ${s.globals})`,
 };
 
+const memory = {};                                    // most moves change neither text nor mask
+function remembered(list, table) {
+  const key = `${list}|${table}`;
+  if (memory.key !== key) Object.assign(memory, { key, run: forward(list, table) });
+  return memory.run;
+}
+
 // All numbers of a state: rows, columns, the table of yes and no, the weights of the chosen head.
 export function results(s) {
   const rows = words(s.sentence).length ? words(s.sentence) : ["the"];
@@ -157,7 +170,7 @@ export function results(s) {
     return { rows, columns, table, query, crossed,
       weights: crossWeights(ids(rows), ids(columns), layer, head, table) };
   }
-  const run = forward(ids(rows), table);
+  const run = remembered(ids(rows), table);
   const chances = share(run.logits, run.logits.map(() => true));
   const next = chances.map((p, id) => [id ? MODEL.vocabulary[id] : "(unknown)", p]).sort((a, b) => b[1] - a[1]);
   return { rows, columns, table, query, crossed, weights: run.weights[layer][head],
