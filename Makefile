@@ -47,8 +47,9 @@ test: system $(VENV)/.ready
 	python -m autograder build --check
 	python -m autograder audit
 	@$(MAKE) --no-print-directory book
-	python -m pytest tests/test_browser.py
-	python -m pytest tests -n 2 --dist loadgroup --ignore=tests/test_browser.py
+	python -m pytest tests/test_browser.py tests/test_browser_explorers.py
+	python -m pytest tests -n 2 --dist loadgroup --ignore=tests/test_browser.py \
+	  --ignore=tests/test_browser_explorers.py
 
 system:
 	@bash setup/system.sh
