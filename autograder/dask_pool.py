@@ -12,6 +12,7 @@ Whoever can talk to the scheduler can run code on the workers and read hidden te
 to yourself (a private network, or dask's TLS).
 """
 
+import contextlib
 import json
 import logging
 import secrets
@@ -19,7 +20,8 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -46,6 +48,8 @@ except ImportError:
     ) from None
 
 CONNECT, WORKERS = 15, 60  # seconds to wait for the scheduler, and for the first worker
+GONE = "The dask scheduler has gone. What is graded is kept; start it again and run this again."
+LOST = (OSError, TimeoutError, CancelledError)  # what dask raises without its scheduler
 _one_at_a_time = threading.Lock()  # in a worker, whatever its number of threads
 
 
@@ -61,17 +65,17 @@ def dask_pool(labs: Labs, jobs: list[Job], address: str, secret: str,
         try:
             yield from _run(client, bench, jobs)
         finally:
-            if client.status == "running":
-                client.unregister_worker_plugin(bench.name)
+            _tidy(client, lambda: client.unregister_worker_plugin(bench.name))
     finally:
         client.close(timeout=5)
 
 
 def _connect(address: str) -> "Client":
-    where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     try:
-        return Client(**where, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+        if address.endswith(".json"):  # read here: the client would wait for it without end
+            address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+        return Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CourseError(
             f"No dask scheduler answers at {address} ({type(error).__name__}). Give the address "
             "that `dask scheduler` prints, e.g. tcp://10.0.0.5:8786, or its --scheduler-file."
@@ -116,7 +120,7 @@ def _run(client: "Client", bench: "Bench", jobs: list[Job]) -> Iterator[Done]:
     finished: SimpleQueue[Future] = SimpleQueue()
     try:
         while waiting or under_way:
-            room = 2 * sum(client.nthreads().values()) + 2 - len(under_way)
+            room = 2 * _threads(client) + 2 - len(under_way)
             for _ in range(min(room, len(waiting))):
                 job, attempt = waiting.popleft()
                 future = client.submit(_job, bench.name, *_parcel(job[0]), pure=False)
@@ -125,7 +129,9 @@ def _run(client: "Client", bench: "Bench", jobs: list[Job]) -> Iterator[Done]:
             try:
                 future = finished.get(timeout=WORKERS)
             except Empty:
-                _tell_if_idle(client)
+                if not _threads(client):
+                    tqdm.write("No dask worker is left; waiting. Ctrl-C keeps what is done.",
+                               file=sys.stderr)  # fmt: skip
                 continue
             _, job, attempt = under_way.pop(future.key)
             done = _receive(future, job, ours[job[0].lab])
@@ -136,8 +142,8 @@ def _run(client: "Client", bench: "Bench", jobs: list[Job]) -> Iterator[Done]:
             else:
                 yield done
     finally:
-        if client.status == "running":
-            client.cancel([future for future, _, _ in under_way.values()], force=True)
+        running = [future for future, _, _ in under_way.values()]
+        _tidy(client, lambda: client.cancel(running, force=True))
 
 
 def _parcel(submission: Submission) -> tuple[Submission, bytes | None]:
@@ -147,17 +153,24 @@ def _parcel(submission: Submission) -> tuple[Submission, bytes | None]:
     return replace(submission, path=Path(submission.path.name)), submission.path.read_bytes()
 
 
-def _tell_if_idle(client: "Client") -> None:
-    if not client.nthreads():
-        tqdm.write("No dask worker is left; waiting for one. Ctrl-C keeps what is done.",
-                   file=sys.stderr)  # fmt: skip
+def _threads(client: "Client") -> int:
+    try:
+        return sum(client.nthreads().values())
+    except LOST:
+        raise CourseError(GONE) from None
+
+
+def _tidy(client: "Client", do: Callable[[], object]) -> None:
+    """Clean up on the cluster, if it is still there."""
+    if client.status == "running":
+        with contextlib.suppress(*LOST):
+            do()
 
 
 def _receive(future: "Future", job: Job, ours: Ours) -> Done | str:
     """The result of a job, or why there is none. CourseError if the scheduler is lost."""
     if future.status in ("cancelled", "lost"):
-        raise CourseError("The dask scheduler has gone. What is graded is kept; start it again and "
-                          "run this again.")  # fmt: skip
+        raise CourseError(GONE)
     if future.status == "error":
         error = future.exception()
         if isinstance(error, KilledWorker):
@@ -165,6 +178,8 @@ def _receive(future: "Future", job: Job, ours: Ours) -> Done | str:
         return f"a dask worker failed: {type(error).__name__}: {error}"
     try:
         found = check(parse(future.result()), ours, job[0].student)
+    except LOST:
+        raise CourseError(GONE) from None
     except Refused as error:
         return f"the result of a dask worker {error}"
     if found.key != job[1]:
