@@ -29,11 +29,14 @@ from autograder.lab import Lab
 from autograder.runner import Result
 
 ATTEMPTS = 3
+GRACE = 10  # seconds for a process to clean up after itself
 DIED = f"the grading process died {ATTEMPTS} times"
 
 Job = tuple[Submission, str]  # and its key
 Done = tuple[Job, Merged, Result]
 Labs = dict[str, tuple[Lab, NotebookNode]]  # lab and release by name
+
+_ending = threading.Event()  # in a worker
 
 
 def work(lab: Lab, release: NotebookNode, submission: Submission,
@@ -69,7 +72,7 @@ class _Worker:
     def end(self) -> None:
         """Let it clean up after itself, but not for ever."""
         self.process.terminate()
-        self.process.join(10)
+        self.process.join(GRACE)
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -139,10 +142,12 @@ def _serve(pipe: Connection, labs: Labs, secret: str, parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
     try:
-        while True:
+        while not _ending.is_set():
             submission = pipe.recv()
             pipe.send(work(*labs[submission.lab], submission, secret))
     except (EOFError, BrokenPipeError):
@@ -152,8 +157,12 @@ def _serve(pipe: Connection, labs: Labs, secret: str, parent: int) -> None:
 
 
 def _end(*_: object) -> None:
-    """Leave by an exception, which lets processes and folders be cleaned up; once is enough."""
+    """Leave by an exception, which lets processes and folders be cleaned up; once is enough.
+
+    Where a library swallows it (imports do), the job at hand is the last one.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _ending.set()
     sys.exit(1)
 
 
@@ -194,7 +203,7 @@ class Aside:
             self.pipe.close()
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(GRACE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
