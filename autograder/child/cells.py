@@ -110,10 +110,9 @@ class Desk:
         with torch.set_grad_enabled(message["grad"]), contextlib.redirect_stdout(Printed()):
             result = target(*args, **kwargs)
         reply = {"value": packer.pack(result)}
-        leaves = [t for t in unpacker.made.values() if t.is_leaf and t.requires_grad]
         tracked = [t for t in packer.sources.values() if t.requires_grad]
         if tracked:
-            self.graphs[message["id"]] = (tracked, leaves)
+            self.graphs[message["id"]] = (tracked, unpacker.leaves)
         changed = [k for k, t in unpacker.made.items()
                    if t.shape == before[k].shape and not _same(t.detach(), before[k])]  # fmt: skip
         reply["changed"] = {key: packer.pack(unpacker.made[key].detach()) for key in changed}

@@ -175,6 +175,8 @@ class Packer:
             return self.export(value)
         key, plain = f"t{len(self.tensors)}", value.detach()
         form: dict[str, Any] = {"$tensor": key, "grad": value.requires_grad}
+        if value.requires_grad and not value.is_leaf:
+            form["inner"] = True  # it may be changed in place, which a leaf may not
         if plain.is_complex():
             plain, form["complex"] = torch.view_as_real(plain.resolve_conj()), True
         elif self.strides and not plain.is_contiguous():
@@ -202,6 +204,7 @@ class Unpacker:
     def __init__(self, tensors: Tensors, resolve: Callable[[str, Any], Any]) -> None:
         self.tensors, self.resolve = tensors, resolve
         self.made: dict[str, Tensor] = {}  # the tensor that was made for each key
+        self.leaves: list[Tensor] = []  # where gradients arrive
 
     def unpack(self, data: Any, depth: int = 0) -> Any:
         """One value; Malformed if it is none."""
@@ -263,5 +266,8 @@ class Unpacker:
             kept = [1 if stride == 0 else n for n, stride in zip(shape, strides, strict=True)]
             laid = torch.empty_strided(kept, strides, dtype=value.dtype)
             value = laid.copy_(value).as_strided(shape, strides)
-        self.made[key] = value.requires_grad_() if form["grad"] else value
+        if form["grad"]:
+            self.leaves.append(value.requires_grad_())
+            value = value.clone() if form.get("inner") else value
+        self.made[key] = value
         return self.made[key]
