@@ -468,7 +468,7 @@ with check.question("MultiHeadAttention_hidden", MultiHeadAttention) as f:
             x, context = torch.randn(2, 3, 12, generator=gen), torch.randn(2, 5, 12, generator=gen)
             mask = torch.ones(3, 5, dtype=torch.bool).tril(1)
             w = {k: torch.randn(v.shape, generator=gen) for k, v in layer.state_dict().items()}
-            layer.load_state_dict(w)
+            layer.load_state_dict(dict(w))
             for case, keys, seen in (("cross-attention", context, mask), ("no mask", context, None),
                                      ("self-attention", x, mask[:, :3])):
                 q, k, v = (F.linear(t, w[f"{m}_proj.weight"], w.get(f"{m}_proj.bias"))
