@@ -6,6 +6,7 @@ browser refuses for a double-clicked file. Here the text of every section goes i
 links to their sections.
 """
 
+import html
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 PLAIN = re.compile(r"[\w ,.()=+*/<>|^-]{1,24}")  # a formula that reads well as it is typed
+HIDDEN = re.compile(r"<(style|script)\b.*?</\1>", re.S)
 
 # References that have no text yet when a page is read.
 NAMELESS = {"numref": "the figure", "eq": "the formula", "p": "", "t": "", "cite": ""}
@@ -78,7 +80,10 @@ def _pieces(node: nodes.Node) -> list[str]:
         return [node.astext() if PLAIN.fullmatch(node.astext()) else "…"]
     if isinstance(node, addnodes.pending_xref) and node["reftype"] in NAMELESS:
         return [NAMELESS[node["reftype"]]]
-    if isinstance(node, nodes.raw | nodes.comment | nodes.substitution_definition):
+    if isinstance(node, nodes.raw):  # an explorer, say: Sphinx indexes its words, so they are ours
+        text = HIDDEN.sub(" ", node.astext()) if "html" in node["format"].split() else ""
+        return [html.unescape(re.sub(r"<[^>]*>", " ", text))]
+    if isinstance(node, nodes.comment | nodes.substitution_definition):
         return []
     if isinstance(node, nodes.Element) and node.get("nb_element") == "cell_code_output":
         return []

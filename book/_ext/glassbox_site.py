@@ -1,9 +1,8 @@
 """Sphinx extension of this book: the frame of its pages, and repairs of the theme's HTML.
 
 `setup` turns on the line of facts under a title (glassbox_reading), the passages under search
-results (glassbox_search), and sphinx-tippy if `book/assets.py` has put its two scripts into the
-vendor folder; a machine without node builds the same site without hover tips and with the system's
-fonts. The page handlers drop scripts that break in the browser or that a page does not need, and
+results (glassbox_search) and the hover tips (glassbox_tips). A machine without node builds the same
+site without hover tips and with the system's fonts. The page handlers drop scripts that break in the browser or that a page does not need, and
 `repair_html` mends what screen readers need and draws the icons (glassbox_icons).
 It adds no directive, fetches nothing, and is not called `site` because Python's own `site` is
 always imported first.
@@ -26,7 +25,6 @@ from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
 STATIC = Path(__file__).resolve().parents[1] / "_static"
-TIP_SCRIPTS = ["vendor/tippy/popper.min.js", "vendor/tippy/tippy-bundle.umd.min.js"]
 
 # What the theme leaves out for screen readers, as (pattern, replacement) on the built HTML.
 REPAIRS = [
@@ -51,38 +49,6 @@ INDEX = re.compile(
 )
 NOT_FOUND = Path(__file__).with_name("not_found.html")
 CARD = "card.png"
-
-
-def configure_tips(app: Sphinx, config: Config) -> None:
-    """Point sphinx-tippy at our copies, and forbid it to ask other sites at build time."""
-    config.tippy_js = TIP_SCRIPTS
-    config.tippy_enable_mathjax = True
-    config.tippy_enable_wikitips = False
-    config.tippy_enable_doitips = False
-    config.tippy_props = {
-        "maxWidth": 420,
-        "theme": "glassbox",
-        "interactive": True,
-        "placement": "bottom-start",
-    }
-    config.tippy_anchor_parent_selector = "article.bd-article"  # not in the sidebar
-
-
-def remove_old_tips(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
-) -> None:
-    """Delete this page's earlier tip file: sphinx-tippy forgets those of pages in a folder."""
-    page = Path(app.outdir, "_static", "tippy", pagename)
-    for old in page.parent.glob(f"{page.name}.*.js"):
-        old.unlink()
-
-
-def add_tips(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
-) -> None:
-    """Load our part of the tips where sphinx-tippy loads its own: on pages with a text."""
-    if doctree is not None:
-        app.add_js_file("tips.js", loading_method="defer", priority=800)
 
 
 def drop_thebe(
@@ -263,11 +229,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("quiz.js")  # not deferred: the quiz's own script, in the page, uses it
     app.setup_extension("glassbox_reading")
     app.setup_extension("glassbox_search")
-    if all((STATIC / script).is_file() for script in TIP_SCRIPTS):
-        app.setup_extension("sphinx_tippy")
-        app.connect("config-inited", configure_tips, priority=100)
-        app.connect("html-page-context", remove_old_tips, priority=440)
-        app.connect("html-page-context", add_tips, priority=600)
+    app.setup_extension("glassbox_tips")
     app.connect("html-page-context", load_mathjax_for_quiz, priority=450)
     app.connect("html-page-context", write_quiz_answers, priority=500)
     app.connect("html-page-context", add_card, priority=500)
