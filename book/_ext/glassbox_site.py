@@ -2,8 +2,9 @@
 
 `setup` turns on the line of facts under a title (glassbox_reading), the passages under search
 results (glassbox_search) and the hover tips (glassbox_tips). A machine without node builds the same
-site without hover tips and with the system's fonts. The page handlers drop scripts that break in the browser or that a page does not need, and
-`repair_html` mends what screen readers need and draws the icons (glassbox_icons).
+site without hover tips and with the system's fonts. The page handlers drop scripts that break in
+the browser or that a page does not need, and `repair_html` mends what screen readers need and draws
+the icons (glassbox_icons).
 It adds no directive, fetches nothing, and is not called `site` because Python's own `site` is
 always imported first.
 """
@@ -20,7 +21,6 @@ import glassbox_icons
 from docutils import nodes
 from docutils.nodes import document
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)

@@ -1,9 +1,9 @@
-"""Sphinx extension: hover tips, by sphinx-tippy from copies of its two scripts in the vendor folder.
+"""Sphinx extension: hover tips by sphinx-tippy, from copies of its scripts in the vendor folder.
 
-Where `book/assets.py` could not put the scripts there (no node), the site has no tips. Two repairs:
-a term that shares its definition with the next one gets that definition, and what a page offers to
-tips of other pages is kept between builds (sphinx-tippy knows only the pages that this build wrote,
-so a second build would take their tips away).
+Where `book/assets.py` could not put the scripts (no node), the site has no tips. Two repairs: a
+term that shares its definition with the next one gets that definition, and what a page offers to
+the tips of other pages is kept between builds (sphinx-tippy knows only the pages that this build
+wrote, so a second build would take their tips away).
 """
 
 import pickle
