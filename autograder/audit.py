@@ -300,7 +300,9 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(torch.tensor(value)).item()
     if isinstance(value, tuple | list):
         return type(value)(_each(v, change) for v in value)
-    return value
+    if isinstance(value, dict):
+        return {key: _each(v, change) for key, v in value.items()}
+    return "" if isinstance(value, str) else value
 
 
 def _zeros(value: Any) -> Any:

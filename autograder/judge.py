@@ -23,8 +23,9 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 import torch
@@ -331,6 +332,7 @@ class Plan:
     ours: frozenset[str]  # ids of our given cells that use none of them
     modules: tuple[str, ...]  # what our cells import: worth importing before processes are forked
     digest: str  # of the tests
+    tests: dict[str, tuple[CodeType, list[str]]]  # by their source: code, names used of a student's
 
 
 def plan(lab: Lab) -> Plan:
@@ -345,7 +347,7 @@ def plan(lab: Lab) -> Plan:
         if cell.cell_type != "code":
             continue
         meta = cell.metadata.get("nbgrader", {})
-        tree = ast.parse(desk.TransformerManager().transform_cell(cell.source))
+        tree = desk.parse(cell.source)
         modules |= _imported(tree)
         if "optim" in cell.source:
             modules.add("torch._dynamo")  # which every optimizer imports, in a second or two
@@ -358,7 +360,17 @@ def plan(lab: Lab) -> Plan:
             ours.append(cell["id"])
     tests = "\n".join(lab.cell(q.id).source for q in lab.questions)
     digest = hashlib.sha256(tests.encode()).hexdigest()
-    return Plan(frozenset(owned), frozenset(ours), tuple(sorted(modules)), digest)
+    sources = {q.id: lab.cell(q.id).source for q in lab.questions if q.kind != "manual"}
+    tests = {source: test_code(source, f"{lab.name}:{name}", owned)
+             for name, source in sources.items()}  # fmt: skip
+    return Plan(frozenset(owned), frozenset(ours), tuple(sorted(modules)), digest, tests)
+
+
+def test_code(source: str, name: str, owned: Collection[str]) -> tuple[CodeType, list[str]]:
+    """A test cell ready to run, and the students' names that it uses."""
+    tree = ast.parse(source)
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & set(owned)
+    return compile(tree, name, "exec"), sorted(used)
 
 
 def _bound(tree: ast.Module) -> set[str]:
@@ -530,18 +542,17 @@ class Session:
 
     def _judge(self, cell: Cell) -> Outcome:
         begun = time.monotonic()
-        tree = ast.parse(cell.source)
-        used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & self.plan.owned
+        code, used = self.plan.tests[cell.source]
         student = self.student
         seed = question_seed(self.secret, self.lab, self.plan.digest, cell.id)
         os.environ["GLASSBOX_SEED"] = seed
         os.environ["GLASSBOX_STUDENT"] = self.merged.student
         desk.seed(int(seed[8:16], 16))
         try:
-            space = self.trusted | student.begin(cell.id, int(seed[:8], 16), sorted(used))
+            space = self.trusted | student.begin(cell.id, int(seed[:8], 16), used)
             with (contextlib.redirect_stdout(io.StringIO()), _seeds_carried(student),
                   check.elsewhere(student.call)):  # fmt: skip
-                exec(compile(tree, f"{self.lab.name}:{cell.id}", "exec"), space)
+                exec(code, space)
         except check.CheckFailed as failed:
             return Outcome("error", "CheckFailed", str(failed), theirs=False,
                            share=check.share(cell.id))  # fmt: skip
@@ -578,7 +589,7 @@ def _seeds_carried(student: Student) -> Iterator[None]:
 
     def manual_seed(seed: int) -> torch.Generator:
         student.seed = int(seed)
-        return original(seed)
+        return torch.default_generator.manual_seed(student.seed)
 
     torch.manual_seed = manual_seed
     try:

@@ -106,7 +106,7 @@ class Desk:
             target = getattr(target, message["method"])
         before = {key: t.detach().clone() for key, t in unpacker.made.items()}
         if message.get("seed") is not None:
-            torch.manual_seed(message["seed"])
+            torch.default_generator.manual_seed(message["seed"])
         with torch.set_grad_enabled(message["grad"]), contextlib.redirect_stdout(Printed()):
             result = target(*args, **kwargs)
         reply = {"value": packer.pack(result)}
@@ -211,10 +211,18 @@ def warm(name: str) -> None:
 
 
 def seed(number: int) -> None:
-    """Seed Python, numpy and torch."""
+    """Seed Python, numpy and torch's CPU; torch.manual_seed would note the call for each GPU."""
     random.seed(number)
     np.random.seed(number % 2**32)
-    torch.manual_seed(number)
+    torch.default_generator.manual_seed(number)
+
+
+def parse(source: str, name: str = "<cell>") -> ast.Module:
+    """A cell's tree; magics and `!commands` are translated where it is not plain Python."""
+    try:
+        return ast.parse(source, name)
+    except (SyntaxError, ValueError):
+        return ast.parse(TransformerManager().transform_cell(source), name)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -313,7 +321,7 @@ class Magics:
 
 def run_cell(source: str, name: str, space: dict[str, Any], magics: Magics) -> None:
     """Run a cell as a notebook does: magics, top-level await, the last expression is shown."""
-    tree = ast.parse(TransformerManager().transform_cell(source), name)
+    tree = parse(source, name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     # tracebacks and inspect.getsource find the cell's text here
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)

@@ -86,10 +86,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], Tensors]:
     n_text, n_body = HEAD.unpack(_exactly(sock, HEAD.size))
     if n_text > MAX_JSON or n_body > MAX_TENSORS:
         raise Malformed("a frame that is too large")
-    text, body = _exactly(sock, n_text), _exactly(sock, n_body)
+    frame = _exactly(sock, n_text + n_body)
     try:
-        message = json.loads(text)
-        tensors = safetensors.torch.load(body) if body else {}
+        message = json.loads(frame[:n_text])
+        tensors = safetensors.torch.load(frame[n_text:]) if n_body else {}
     except Exception as error:  # RecursionError, ValueError, SafetensorError, whatever they raise
         raise Malformed(f"{type(error).__name__} in a frame") from None
     if not isinstance(message, dict):
