@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -702,7 +703,8 @@ def _absent_terms(m: Model, every: Sequence[Part]) -> Iterator[tuple[str, dict[s
         )
 
 
-def terms(model: Model) -> list[Term]:
+@lru_cache(maxsize=64)
+def terms(model: Model) -> tuple[Term, ...]:
     """Everything `explain` knows that can be missing from a count, doubled in it, or not be there.
 
     Terms that the model gives no parameters are left out.
@@ -710,7 +712,7 @@ def terms(model: Model) -> list[Term]:
     m, every = model.filled(), tensors(model)
     both = [Term(name, parts) for name, parts in _present_terms(m, every)]
     both += [Term(name, parts, False) for name, parts in _absent_terms(m, every)]
-    return [term for term in both if term.size]
+    return tuple(term for term in both if term.size)
 
 
 def _errors(model: Model) -> Iterator[tuple[str, dict[str, int]]]:
