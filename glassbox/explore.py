@@ -75,7 +75,8 @@ def _fitted(what: str, option: dict[str, Any], value: Any) -> Any:
         raise ExploreError(f"{what} must look like {json.dumps(default)}, not {value!r}.")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and option["min"] <= value <= option["max"]:
-        return value
+        is_whole = isinstance(option.get("step", 1), int) and float(value).is_integer()
+        return int(value) if is_whole else value  # 7e9 parameters are a whole number
     raise ExploreError(f"{what} must be from {option['min']} to {option['max']}, not {value!r}.")
 
 
@@ -97,6 +98,16 @@ def source(name: str) -> str:
 def _data(match: re.Match[str]) -> str:
     data = (FOLDER / match[2]).read_text(encoding="utf-8").strip()
     return f"const {match[1]} = {data};"
+
+
+def files(name: str) -> list[Path]:
+    """What an explorer is made of: its own files, the shared ones, the data that it imports."""
+    path = FOLDER / f"{name}.js"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [
+        other for other in sorted(FOLDER.iterdir())
+        if other.stem in (name, KIT) or f'"./{other.name}"' in text
+    ]  # fmt: skip
 
 
 def style() -> str:

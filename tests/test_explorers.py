@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
-from glassbox import explore
+from glassbox import counting, explore
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -160,27 +160,89 @@ PRINTED = [  # preset, other options, what the explorer must print
     ("llama3-8b", {}, "8,030,261,248", "70.2 % of the model and 80.8 %"),
     ("llama3.2-3b", {}, "3,212,749,824", "65.8 % of the model and 75.0 %"),
     ("mixtral", {}, "46,702,792,704", "12,879,925,248", "96.6 % of the model"),
-    ("llama2-7b", {"view": "memory"}, "107.81 GB", "13.48 GB; int8: 6.74 GB; 4.5 bit: 3.79 GB"),
-    ("llama3-8b", {"view": "memory", "n_gpus": 8, "zero": "1"}, "44.17 GB</strong> per GPU"),
-    ("llama3-8b", {"view": "memory", "n_gpus": 8, "zero": "2"}, "30.11 GB</strong> per GPU"),
-    ("llama2-70b", {"view": "memory", "n_gpus": 8, "zero": "3"}, "137.95 GB</strong> per GPU"),
-    ("llama3-8b", {"view": "memory", "n_sequences": 32, "n_tokens": 8192}, "32.000 GiB"),
-    ("llama3.1-405b", {"view": "memory", "n_sequences": 1, "n_tokens": 131072}, "63.000 GiB"),
-    ("llama3-8b", {"view": "cost", "training_tokens": 0.15, "gpu": "H100"}, "7.227e+18 FLOPs"),
-    ("gpt3", {"view": "cost", "training_tokens": 300}, "3.143e+23", "699,536 GPU-hours"),
-    ("llama1-65b", {"view": "cost", "training_tokens": 1400}, "5.484e+23", "21.44 tokens per"),
+    ("gpt2", {"guess": 124_439_808}, "count is <strong>right"),
+    ("gpt2", {"guess": 85_054_464}, "count is <strong>the blocks, with biases and norms"),
+    ("gpt2", {"guess": 163_037_184}, "38,597,376 too large", "which is the token table"),
+    ("bert", {"guess": 109_480_704}, "One of 2 terms", "token-type rows", "after the embeddings"),
+    ("llama3-8b", {"guess": 8_030_261_249}, "more than one is wrong"),
+]
+REMEMBERED = [
+    ("llama2-7b", {"zero": "0"}, "107.81 GB", "(100.410 GiB)", "17.000 GiB"),
+    ("llama2-7b", {"flash": False}, "97.000 GiB"),
+    ("gpt2", {"batch": 8, "n_tokens": 1024, "checkpoint": True}, "0.141 GiB"),
+    ("llama3-8b", {"n_gpus": 8, "zero": "1"}, "44.17 GB</strong> per GPU"),
+    ("llama3-8b", {"n_gpus": 8, "zero": "2"}, "30.11 GB</strong> per GPU"),
+    ("llama2-70b", {"n_gpus": 8, "zero": "3"}, "137.95 GB</strong> per GPU"),
+    ("llama3-8b", {"train": "lora-all"}, "41,943,040", "0.522 % of the model", "= 0.67 GB"),
+    ("llama2-7b", {"view": "serving"}, "13.48 GB; int8: 6.74 GB; 4.5 bit: 3.79 GB"),
+    ("llama3-8b", {"view": "serving", "users": 32, "context": 8192}, "32.000 GiB", "50.42 GB"),
+    ("llama3-8b", {"view": "serving", "users": 32, "context": 2000}, "7.30 ms, 4,385 tokens/s"),
+    ("llama3.1-405b", {"view": "serving", "users": 1, "context": 131072}, "63.000 GiB"),
+    (
+        "llama3-70b",
+        {"view": "serving", "gpu": "A100-80", "bits": "8"},
+        "34.6 ms</strong> per token",
+    ),
+    ("bert", {"view": "serving"}, "An encoder keeps no cache", "0.22 GB"),
 ]
 
 
-@pytest.mark.parametrize(("preset", "more", "texts"), [(p, m, t) for p, m, *t in PRINTED])
-def test_counting_prints_what_the_course_says(
-    node: str, preset: str, more: dict, texts: list[str]
+PAID = [
+    ("gpt3", {"gpu": "V100"}, "3.143e23 FLOPs", "MFU <strong>0.197", "add 2.77 %", "1.72 token"),
+    ("gpt3", {"mfu_low": 0.4, "mfu_high": 0.4}, "699,536 GPU-hours"),
+    ("llama1-65b", {}, "5.484e23", "0.478", "$1.02 M to $2.04 M", "21.4 tokens per parameter"),
+    ("llama1-7b", {}, "0.437", "$82.4 K to $165 K"),
+    ("llama3.1-405b", {"gpu": "H100"}, "0.346", "$30.8 M to $61.7 M", "38.4 tokens"),
+    ("7b", {"mfu_low": 0.4, "mfu_high": 0.4}, "= 12,599 GPU-hours", "$12.6 K to $25.2 K"),
+    ("telecom", {"gpu": "A100", "n_gpus": 1}, "7.227e18", "12.9 to 21.4 hours"),
+    ("telecom", {"gpu": "H100", "n_gpus": 1, "mfu_high": 0.4, "mfu_low": 0.4, "train": "lora"},
+     "4 · 8,030,261,248", "3.38 hours"),
+]  # fmt: skip
+SAYS = (
+    [("cost", *row) for row in PAID]
+    + [("counting", *row) for row in PRINTED]
+    + [("memory", *row) for row in REMEMBERED]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "more", "texts"), [(n, p, m, t) for n, p, m, *t in SAYS]
+)
+def test_explorers_print_what_the_course_says(
+    node: str, name: str, preset: str, more: dict, texts: list[str]
 ) -> None:
-    state = explore.state("counting", {"preset": preset} | more)
+    state = explore.state(name, {"preset": preset} | more)
     settled = {"call": "settle", "args": [state]}
-    (shown,) = answers(node, "counting", [{"call": "view", "args": [settled]}])
+    (shown,) = answers(node, name, [{"call": "view", "args": [settled]}])
     for text in texts:
         assert text in shown["summary"]
+
+
+def test_a_page_depends_on_the_data_of_its_explorer() -> None:
+    assert {path.name for path in explore.files("memory")} == {
+        "kit.css", "kit.js", "memory.js", "memory.svg", "models.json",
+    }  # fmt: skip
+    assert {path.name for path in explore.files("memri")} == {"kit.css", "kit.js"}
+
+
+def test_a_whole_number_may_be_written_with_an_exponent() -> None:
+    given = explore.state("memory", {"n_params": "7e9"})["n_params"]
+    assert (given, type(given)) == (7_000_000_000, int)
+    assert explore.state("cost", {"mfu_low": 0.25})["mfu_low"] == 0.25
+
+
+def test_the_explorers_models_are_those_of_glassbox() -> None:
+    models = json.loads((explore.FOLDER / "models.json").read_text(encoding="utf-8"))
+    families = {"gpt2": "gpt", "mixtral": "llama"}
+    same = ("n_layers", "d_model", "d_ff", "n_heads", "n_kv_heads", "d_head", "vocab_size",
+            "context_len", "tied")  # fmt: skip
+    assert {model["name"] for model in models.values()} == set(counting.MODELS)
+    for key, model in models.items():
+        known = counting.MODELS[model["name"]].filled()
+        assert {name: getattr(known, name) for name in same}.items() <= model.items(), key
+        assert model["family"] == families.get(known.family, known.family)
+        assert model["total"] == counting.count(known)["total"]
+        assert model["active"] == counting.active(known)
 
 
 # --- options ---------------------------------------------------------------------------------

@@ -88,9 +88,8 @@ class Explore(SphinxDirective):
         """A figure: the caption above, the still picture and the place of the live one below."""
         name = self.arguments[0]
         given = {key: value for key, value in self.options.items() if key != "name"}
-        for path in explore.FOLDER.iterdir():  # first: a page that failed is read again when mended
-            if path.stem in (name, explore.KIT):
-                self.env.note_dependency(str(path))
+        for path in explore.files(name):  # first: a page that failed is read again when mended
+            self.env.note_dependency(str(path))
         try:
             state = explore.state(name, given)
             picture = self.picture(name, state)

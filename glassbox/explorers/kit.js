@@ -51,6 +51,22 @@ export const svgDot = (x, y, r, rest = "") => `<circle cx="${at(x)}" cy="${at(y)
 export const svgPath = (points, rest = "") =>
   `<path d="M${points.map(([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`).join("L")}" ${rest}/>`;
 
+// One bar of parts [[amount, colour], ...] from x on; an amount of `full` takes the whole width.
+export function svgStack(parts, x, y, width, height, full) {
+  return parts.map(([amount, colour]) => {
+    const wide = width * amount / full, part = svgRect(x, y, wide, height,
+      `fill="var(--ex-${colour})" stroke="var(--ex-ground)" stroke-width="${wide > 4 ? 1.5 : 0}"`);
+    x += wide;
+    return part;
+  }).join("");
+}
+
+// What the colours mean, a line each: rows [[colour, name, amount, share], ...], 24 high.
+export const svgKey = (rows, y) => rows.map(([colour, name, amount, share], i) =>
+  svgRect(10, y + 24 * i - 10, 12, 12, `rx="2" fill="var(--ex-${colour})"`)
+    + svgText(29, y + 24 * i, name) + svgText(276, y + 24 * i, amount, 'text-anchor="end"')
+    + svgText(330, y + 24 * i, share, 'text-anchor="end" fill="var(--ex-muted)"')).join("");
+
 // A whole figure. It is one image to a screen reader unless it has parts to press.
 export function svgFigure(width, height, label, body, role = "img") {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="${role}" `

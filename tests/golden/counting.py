@@ -1,11 +1,21 @@
-"""Reference of the counting explorer: closed formulas, and the totals of published models.
+"""Reference of the counting explorer: glassbox.counting, closed formulas, published totals.
 
 The totals of PUBLISHED were counted from the models' configurations on torch's meta device with the
-transformers library; the formulas here are written per family and do not follow the explorer's.
+transformers library. The formulas here are written per family, where the explorer and glassbox
+both list tensors.
 """
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from glassbox import counting, explore
+
+NAMES = {key: model["name"] for key, model in json.loads(
+    Path(explore.FOLDER, "models.json").read_text(encoding="utf-8")).items()}  # fmt: skip
+EXPLAINED = ("gpt2", "gpt2-untied", "bert", "bert-mlm", "roberta-plain", "albert", "t5-small",
+             "llama3-8b", "mixtral", "lab")  # fmt: skip
 
 # preset -> parameters
 PUBLISHED = {
@@ -24,28 +34,6 @@ PUBLISHED = {
     "llama3.2-3b": 3_212_749_824, "tinyllama": 1_100_048_384, "mistral-7b": 7_241_732_096,
     "mixtral": 46_702_792_704,
     "lab-64": 120_576, "lab": 124_672, "lab-128": 842_496,
-}  # fmt: skip
-
-# preset -> pieces, from the same count
-PIECES = {
-    "gpt2": {"tokens": 38_597_376, "positions": 786_432, "attention": 12 * 2_362_368,
-             "ffn": 12 * 4_722_432, "norms": 12 * 3_072 + 1_536, "head": 0},
-    "bert-plain": {"tokens": 23_440_896 + 1_536, "positions": 393_216,
-                   "attention": 12 * 2_362_368, "ffn": 12 * 4_722_432,
-                   "norms": 12 * 3_072 + 1_536, "head": 0},
-    "bert": {"head": 590_592},
-    "bert-mlm": {"head": 622_650},
-    "mixtral": {"ffn": 32 * (8 * 3 * 4096 * 14336 + 8 * 4096), "head": 32_000 * 4096},
-}  # fmt: skip
-
-# preset -> bytes of keys and values per token; context; GiB of one full context, to 3 digits
-CACHE = {
-    "gpt2": (36_864, 1024, 0.035), "gpt3": (4_718_592, 2048, 9.0),
-    "llama2-7b": (524_288, 4096, 2.0), "llama2-70b": (327_680, 4096, 1.25),
-    "llama3-8b": (131_072, 8192, 1.0), "llama3-70b": (327_680, 8192, 2.5),
-    "llama3.1-405b": (516_096, 131_072, 63.0), "llama3.2-1b": (32_768, 131_072, 4.0),
-    "tinyllama": (22_528, 2048, 0.043), "mistral-7b": (131_072, 8192, 1.0),
-    "mixtral": (131_072, 32_768, 4.0),
 }  # fmt: skip
 
 
@@ -79,7 +67,8 @@ def formula(s: dict[str, Any]) -> int:
     e = 128 if s["family"] == "albert" else c
     factor = linear(e, c) if s["family"] == "albert" else 0
     depth = 1 if s["family"] == "albert" else s["n_layers"]
-    top = {"none": 0, "pooler": linear(c, c), "mlm": linear(c, c) + 2 * c + v + head}[s["top"]]
+    head = 0 if s["tied"] else v * e
+    top = {"none": 0, "pooler": linear(c, c), "mlm": linear(c, e) + 2 * e + v + head}[s["top"]]
     return (v + p + s["types"]) * e + 2 * e + factor + depth * biased + top
 
 
@@ -97,40 +86,45 @@ def cases() -> Iterator[tuple[str, list, Any]]:
                 if "n_experts" in more and family != "llama":
                     continue
                 s = config(family, n_layers, d_model, **more)
-                if family not in ("llama", "t5"):
-                    s |= {"n_kv_heads": 4, "d_head": d_model // 4}
                 yield "total", [s], formula(s)
     s = config("llama", 5, 64, n_experts=6, k=2)
     yield "active", [s], formula(s) - 5 * 4 * 3 * 64 * 256
     yield "active", [config("gpt", 5, 64)], formula(config("gpt", 5, 64))
-    yield "pieces", [config("gpt", 1, 4, tied=False)], {"head": 4000, "positions": 512}
-
-    for n in (7e9, 6_738_415_616, 124_439_808):
-        for stage in (0, 1, 2, 3):
-            share = {0: (2, 2, 12), 1: (2, 2, 1.5), 2: (2, 0.25, 1.5), 3: (0.25, 0.25, 1.5)}[stage]
-            parts = dict(zip(("weights", "gradients", "optimizer"), share, strict=True))
-            value = {key: float(n * each) for key, each in parts.items()}
-            yield "stateBytes", [n, str(stage), 8], value
-    small = config("gpt", 12, 768, n_heads=12, d_head=64, n_kv_heads=12)
-    yield "activationBytes", [small, 8, 1024], 12 * (34 * 8 * 1024 * 768 + 5 * 8 * 12 * 1024**2)
-    yield "cacheBytes", [small], 2 * 12 * 768 * 2
-    yield "cacheBytes", [config("bert", 12, 768)], 0
-    for n, n_tokens in ((174_604_259_328, 300e9), (6_738_415_616, 2.0e12), (124_672, 1.5e6)):
-        yield "trainingFlops", [n, n_tokens], 6.0 * n * n_tokens
-    for gpu, peak in (("V100", 125e12), ("A100", 312e12), ("H100", 989e12)):
-        yield "gpuHours", [7.227e18, gpu, 0.4], 7.227e18 / (peak * 0.4) / 3600
+    yield "pieces", [config("gpt", 1, 4, tied=False)], {"head": 4000, "position": 512}
     yield from presets()
+    yield from explanations()
 
 
 def presets() -> Iterator[tuple[str, list, Any]]:
     """What is known of the presets, of which only the explorer has the configurations."""
-    for name, count in PUBLISHED.items():
-        yield "total", [chosen(name)], count
-    for name, parts in PIECES.items():
-        yield "pieces", [chosen(name)], parts
-    for name, (per_token, _, _) in CACHE.items():
-        yield "cacheBytes", [chosen(name)], per_token
-    yield "active", [chosen("mixtral")], 12_879_925_248
+    for key, published in PUBLISHED.items():
+        model = counting.MODELS[NAMES[key]]
+        parts = counting.count(model)
+        assert parts.pop("total") == published, key
+        yield "total", [chosen(key)], published
+        yield "pieces", [chosen(key)], parts
+        yield "active", [chosen(key)], counting.active(model)
+    sizes = [(part.name, part.part, part.size) for part in
+             counting.tensors(counting.MODELS["T5-small"])]  # fmt: skip
+    yield (
+        "tensors",
+        [chosen("t5-small")],
+        [{"name": name, "part": part, "size": size} for name, part, size in sizes],
+    )
     yield "preset", ["gpt3"], {"n_layers": 96, "d_model": 12_288, "n_heads": 96, "d_ff": 49_152}
-    for name, (_, context, _) in CACHE.items():
-        yield "preset", [name], {"context_len": context}
+    blocks = ("the matrices of the blocks", "the blocks, with biases and norms")
+    for key in ("gpt2", "bert"):
+        known = counting.readings(12, 768)
+        yield "readings", [chosen(key)], {name: known[name] for name in blocks}
+
+
+def explanations() -> Iterator[tuple[str, list, Any]]:
+    """Counts that are off by one term, each of them twice: without it and with it once more."""
+    for key in EXPLAINED:
+        model = counting.MODELS[NAMES[key]]
+        total = counting.count(model)["total"]
+        for size in sorted({term.size for term in counting.terms(model)}):
+            for got in (total - size, total + size):
+                yield "explain", [got, chosen(key)], counting.explain(got, model)
+        yield "explain", [total, chosen(key)], []
+        yield "explain", [total - 12_345, chosen(key)], []
