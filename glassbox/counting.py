@@ -197,14 +197,18 @@ class Part:
         return math.prod(self.shape) * self.copies
 
 
-def _linear(name: str, part: str, rows: int, columns: int, copies: int, bias: bool = True):
+def _linear(
+    name: str, part: str, rows: int, columns: int, copies: int, bias: bool = True
+) -> Iterator[Part]:
     """A map from `rows` to `columns` numbers, with its bias."""
     yield Part(f"{name}.weight", part, (rows, columns), copies)
     if bias:
         yield Part(f"{name}.bias", part, (columns,), copies)
 
 
-def _norm(name: str, width: int, copies: int = 1, shift: bool = True, part: str = "norm"):
+def _norm(
+    name: str, width: int, copies: int = 1, shift: bool = True, part: str = "norm"
+) -> Iterator[Part]:
     """LayerNorm has a scale and a shift, RMSNorm a scale alone."""
     yield Part(f"{name}.scale", part, (width,), copies)
     if shift:
