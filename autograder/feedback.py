@@ -6,7 +6,6 @@ by students is made inert here: nbconvert would pass their HTML through. `feedba
 copies with scores and comments from the gradebook into `classroom/feedback`.
 """
 
-import copy
 import logging
 import re
 import textwrap
@@ -29,8 +28,9 @@ def marked_copy(lab: Lab, release: NotebookNode, merged: Merged, result: Result)
     """Release cells, the student's answers and cells, and a result under each test cell."""
     cells = {key: c for q in result.questions for key, c in q.cells.items()}
     secret = hidden_lines(lab)
-    notebook = copy.deepcopy(release)
-    ours = {c["id"]: c for c in notebook.cells}
+    notebook = NotebookNode(release)
+    ours = {c["id"]: NotebookNode(c) for c in release.cells}  # the release itself stays as it is
+    notebook.cells = list(ours.values())
     if not merged.malformed:
         notebook.cells = [_copy(c, ours, result, secret) for c in merged.cells]
     for cell in notebook.cells:
@@ -78,7 +78,7 @@ def _verdict(cell: CellResult) -> str:
 
 
 def _stream(text: str) -> NotebookNode:
-    return nbformat.v4.new_output("stream", name="stdout", text=text)
+    return NotebookNode(output_type="stream", name="stdout", text=text)
 
 
 def neutral(text: str) -> str:

@@ -72,6 +72,7 @@ class Ledger:
         self.results = course.classroom / "results"
         self.results.mkdir(parents=True, exist_ok=True)
         self.changes: list[Change] = []
+        self.keys: dict[str, dict[str, str]] = {}  # lab -> its question_keys, read once
         warnings.filterwarnings("ignore", "Object of type .* not in session", SAWarning)
         logging.getLogger("tornado.application").setLevel(logging.CRITICAL)  # nbgrader's tracebacks
         self.url = self.config.CourseDirectory.db_url
@@ -143,7 +144,9 @@ class Ledger:
         With `only` the marks of that question are replaced and all others kept.
         """
         before = self._stored(self._file(lab.name, result.student))
-        digests = question_keys(lab, course_secret(self.course))
+        if lab.name not in self.keys:
+            self.keys[lab.name] = question_keys(lab, course_secret(self.course))
+        digests = self.keys[lab.name]
         if only is not None:
             result = _with_one(before, result, only)
             old = before.get("digests", {})
@@ -153,21 +156,41 @@ class Ledger:
         if not result.ungraded:
             self._patiently(lambda: self._enter(lab, submission, merged, result, only))
             notebook = marked_copy(lab, release, merged, result)
-            write_whole(self._copy_path(lab.name, result.student), nbformat.writes(notebook) + "\n")
+            text = json.dumps(notebook, ensure_ascii=False)
+            write_whole(self._copy_path(lab.name, result.student), text + "\n")
         stored = {"key": key, "engine": ENGINE, "digests": digests, "ungraded": result.ungraded}
         stored |= asdict(result)
         del stored["outputs"]
-        text = json.dumps(stored, indent=1, ensure_ascii=False)
+        text = json.dumps(stored, ensure_ascii=False)
         write_whole(self._file(lab.name, result.student), text + "\n")
         if _same_file(before, key):
             self.changes += changes(before, stored)
 
     def _enter(self, lab: Lab, submission: Submission, merged: Merged, result: Result,
                only: str | None) -> None:  # fmt: skip
-        who = (lab.name, result.student)
-        self.book.update_or_create_student(result.student)
-        self.book.update_or_create_submission(*who, timestamp=_timestamp(submission))
-        notebook = self.book.find_submission_notebook(lab.name, *who)
+        with self._as_a_whole():
+            self.book.update_or_create_student(result.student)
+            who = (lab.name, result.student)
+            self.book.update_or_create_submission(*who, timestamp=_timestamp(submission))
+            notebook = self.book.find_submission_notebook(lab.name, *who)
+            self._fill_in(lab, notebook, merged, result, only)
+
+    @contextlib.contextmanager
+    def _as_a_whole(self) -> Iterator[None]:
+        """One transaction around methods of nbgrader's that would commit each for itself."""
+        db = self.book.db
+        db.commit = db.flush
+        try:
+            with db.no_autoflush:
+                yield
+        finally:
+            del db.commit
+        db.commit()
+
+    def _fill_in(self, lab: Lab, notebook: Any, merged: Merged, result: Result,
+                 only: str | None) -> None:  # fmt: skip
+        """Scores and comments of one submitted notebook."""
+        len(notebook.notebook.grade_cells)  # read together here, else one by one below
         cells = {key: c for q in result.questions for key, c in q.cells.items()}
         mine = {key for q in result.questions if q.question == only for key in q.cells}
         unsure = {q.id for q in lab.questions if q.exercise in merged.unsure}
@@ -187,7 +210,6 @@ class Ledger:
             lost = "No answer cell was found." if comment.name in merged.missing else None
             comment.auto_comment = lost or silent
         notebook.late_submission_penalty = self._penalty(notebook)
-        self.book.db.commit()
 
     def _penalty(self, notebook: Any) -> float | None:
         """What nbgrader's plugin takes off, from nothing to the whole score, for a late hand-in."""

@@ -93,6 +93,8 @@ def local_pool(labs: Labs, jobs: list[Job], workers: int, secret: str) -> Iterat
                 job, worker.job = worker.job, None
                 reply = _reply(worker.pipe)
                 if reply is not None:
+                    if waiting:  # it goes on while this one is written down
+                        worker.give(*waiting.popleft())
                     yield job, *reply
                     continue
                 crew.remove(worker)
