@@ -198,21 +198,25 @@ PAID = [
     ("telecom", {"gpu": "H100", "n_gpus": 1, "mfu_high": 0.4, "mfu_low": 0.4, "train": "lora"},
      "4 · 8,030,261,248", "3.38 hours"),
 ]  # fmt: skip
-SAYS = (
-    [("cost", *row) for row in PAID]
-    + [("counting", *row) for row in PRINTED]
-    + [("memory", *row) for row in REMEMBERED]
-)
+PLANNED = [
+    ({"compute": 1e18, "ratio": 20}, "91.3 M parameters", "1.83 B tokens"),
+    ({"compute": 1e20, "ratio": 20}, "(6 · 20)) = 913 M parameters", "18.3 B tokens"),
+    ({"compute": 5.76e23, "ratio": 20}, "69.3 B parameters", "1.39 T tokens", "beyond them"),
+    ({"model": "llama3-8b"}, "1,868", "10.1 times smaller", "= 2.022", "18 % of this compute"),
+    ({"model": "gpt3"}, "(6 · 1.72)) = 175 B parameters", "300 B tokens"),
+]
+SAYS = [("scaling", *row) for row in PLANNED] + [
+    (name, {"preset": preset} | more, *texts)
+    for name, rows in (("cost", PAID), ("counting", PRINTED), ("memory", REMEMBERED))
+    for preset, more, *texts in rows
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "preset", "more", "texts"), [(n, p, m, t) for n, p, m, *t in SAYS]
-)
+@pytest.mark.parametrize(("name", "given", "texts"), [(n, o, t) for n, o, *t in SAYS])
 def test_explorers_print_what_the_course_says(
-    node: str, name: str, preset: str, more: dict, texts: list[str]
+    node: str, name: str, given: dict, texts: list[str]
 ) -> None:
-    state = explore.state(name, {"preset": preset} | more)
-    settled = {"call": "settle", "args": [state]}
+    settled = {"call": "settle", "args": [explore.state(name, given)]}
     (shown,) = answers(node, name, [{"call": "view", "args": [settled]}])
     for text in texts:
         assert text in shown["summary"]
@@ -364,6 +368,11 @@ def test_a_wrong_directive_stops_the_build_with_the_valid_names(
 ) -> None:
     with pytest.raises(RuntimeError, match=rf"index.md:3:.*{message}"):
         build(tmp_path, text)
+
+
+def test_the_still_picture_is_that_of_the_chosen_preset(node: str) -> None:
+    drawn = directive.draw("counting", explore.state("counting", {"preset": "llama3-8b"}))
+    assert "8,030,261,248 parameters" in drawn
 
 
 def test_without_node_the_default_picture_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:

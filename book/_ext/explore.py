@@ -31,7 +31,8 @@ let text = "";
 for await (const part of process.stdin) text += part;
 const { source, state } = JSON.parse(text);
 const url = "data:text/javascript;base64," + Buffer.from(source).toString("base64");
-process.stdout.write((await import(url)).view(state).svg);
+const { view, settle = (s) => s } = await import(url);
+process.stdout.write(view(settle(state)).svg);
 """
 
 

@@ -100,6 +100,10 @@ export function download(name, text, type = "image/svg+xml") {
 
 let instances = 0;
 
+// A slider over powers of ten, 20 steps each, gives values of two digits.
+const toSlider = (option, value) => (option.log ? Math.log10(value) : value);
+const fromSlider = (at) => Number((10 ** at).toPrecision(2));
+
 // One labelled native control -> { row, show(value, option) }.
 function control(key, option, id, change) {
   const row = document.createElement("div");
@@ -129,18 +133,20 @@ function control(key, option, id, change) {
       + `min="${option.min}" max="${option.max}" step="${option.step ?? 1}">`;
   } else {
     row.innerHTML = `<label for="${id}">${name}</label><output for="${id}"></output>`
-      + `<input type="range" id="${id}" min="${option.min}" max="${option.max}" `
-      + `step="${option.step ?? 1}">`;
+      + `<input type="range" id="${id}" min="${toSlider(option, option.min)}" `
+      + `max="${toSlider(option, option.max)}" step="${option.log ? 0.05 : option.step ?? 1}">`;
   }
   const input = row.querySelector("input, select");
   const output = row.querySelector("output");
-  const read = () => (input.type === "checkbox" ? input.checked : clean(option, input.value));
+  const read = () => (input.type === "checkbox" ? input.checked
+    : clean(option, option.log ? fromSlider(Number(input.value)) : input.value));
   input.addEventListener(input.type === "number" ? "change" : "input", () => change(read()));
   return { row, show: (value, { max = option.max, text = String } = {}) => {
     if (input.type === "checkbox") input.checked = value;
     else {
-      if (input.type === "range") input.max = max;
-      if (input.value !== String(value)) input.value = value;
+      if (input.type === "range") input.max = toSlider(option, max);
+      if (option.log) row.dataset.value = value;
+      if (input.value !== String(value)) input.value = toSlider(option, value);
     }
     if (output) {
       output.textContent = text(value);

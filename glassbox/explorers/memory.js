@@ -281,12 +281,13 @@ function servingView(s) {
 }
 
 const VIEWS = { training: trainingView, sharing: sharingView, serving: servingView };
-const TRAINED = ["precision", "optimizer", "n_gpus", "batch", "n_tokens", "flash", "checkpoint"];
+const TRAINED = ["precision", "optimizer", "batch", "n_tokens", "flash", "checkpoint"];
 
 export function view(s) {
   const shown = ["preset", "view", ...(s.preset === "own" ? CONFIG : []), ...{
-    training: ["train", "zero", ...TRAINED, ...(s.train === "all" ? [] : ["rank", "base"])],
-    sharing: TRAINED, serving: ["bits", "cache_bits", "kv", "users", "context", "gpu"] }[s.view]];
+    training: ["train", "zero", ...TRAINED, ...(s.train === "all" ? [] : ["rank", "base"]),
+      ...(s.zero === "0" ? [] : ["n_gpus"])],
+    sharing: ["n_gpus", ...TRAINED], serving: ["bits", "cache_bits", "kv", "users", "context", "gpu"] }[s.view]];
   return { ...VIEWS[s.view](s), shown };
 }
 

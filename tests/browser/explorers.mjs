@@ -20,6 +20,7 @@ const SCENES = {
   counting: [{}, { preset: "bert" }, { preset: "mixtral" }],
   memory: [{}, { train: "lora-all" }, { preset: "own" }, { view: "sharing" }, { view: "serving" }],
   cost: [{}, { preset: "own" }, { preset: "gpt3" }],
+  scaling: [{}, { fit: "hoffmann" }, { model: "llama3-8b" }],
   sampling: [{}, { draws: 100 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
@@ -42,6 +43,8 @@ const FIGURES = [
   ["cost", { preset: "llama2-70b" }, "MFU 0.428"],
   ["cost", { preset: "telecom", mfu_low: 0.4, mfu_high: 0.4, gpu: "A100" }, "16.1 hours"],
   ["counting", { preset: "gpt2", n_layers: 24 }, "209,494,272"],
+  ["scaling", { model: "gpt3" }, "(6 · 1.72)) = 175 B parameters"],
+  ["scaling", { compute: 1e20, ratio: 20 }, "913 M parameters"],
   ["sampling", { temperature: 0.5 }, "7.39 : 1"],
   ["sampling", { top_k: 2 }, "2 of 10 words"],
 ];
@@ -84,6 +87,7 @@ class Driver {
     const option = this.options[key], row = this.row(key);
     if (option.as === "radio") return row.locator("input:checked").inputValue();
     if (typeof option.default === "boolean") return row.locator("input").isChecked();
+    if (option.log) return Number(await row.getAttribute("data-value"));   // the slider stands at its logarithm
     const text = await row.locator("input, select").inputValue();
     return typeof option.default === "number" ? Number(text) : text;
   }
@@ -119,7 +123,7 @@ class Driver {
     if (option.as === "radio") await row.locator(`label:has(input[value="${value}"])`).click();
     else if (option.choices) await row.locator("select").selectOption(value);
     else if (typeof option.default === "boolean") await row.locator("input").setChecked(value);
-    else await row.locator("input").fill(String(value));
+    else await row.locator("input").fill(String(option.log ? Math.log10(value).toFixed(2) : value));
     if (option.as === "number") await row.locator("input").press("Tab");
     await this.changed(key, "mouse");
   }

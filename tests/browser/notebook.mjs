@@ -45,8 +45,8 @@ for (const [index, name] of names.entries()) {
   await page.waitForFunction(([element, old]) => element.querySelector(".ex-stage").innerHTML !== old,
     [await root.elementHandle(), before], { timeout: 10_000 })
     .catch(() => found.widgets.push(`${name}: a key changes nothing`));
-  const key = await input.evaluate((element) => element.closest("[data-key]").dataset.key);
-  seen[name] = [key, Number(await input.inputValue())];
+  const { key, value } = await input.evaluate((element) => ({ ...element.closest("[data-key]").dataset }));
+  seen[name] = [key, Number(value ?? await input.inputValue())];
 }
 
 // The last cells: print what Python knows, then set a value from Python.
