@@ -140,7 +140,8 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_running(tmp_path: Path) ->
     (tmp_path / "tmp").mkdir()
     run = subprocess.Popen([*command, "--workers", "2"], cwd=course.root, text=True,
                            env=ENV | {"TMPDIR": str(tmp_path / "tmp")}, stderr=subprocess.PIPE,
-                           start_new_session=True)  # fmt: skip
+                           start_new_session=True,  # and it listens, also below a job that does not
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     ada = course.classroom / "results" / NAME / "ada.json"
     for _ in range(400):
         time.sleep(0.1)

@@ -1,11 +1,13 @@
 """How heavy a page of the book is, and how fast its explorers answer. Writes result.json.
 
-    python benchmarks/site/run.py        (after `make book`; needs chromium, node, npm ci)
+    python benchmarks/site/run.py            (after `make book`; needs chromium, node, npm ci)
+    python benchmarks/site/run.py --quick    one run, printed and not kept
 
 Weight is compared with a stock Jupyter Book of the same pages, built here and visited in turn with
 ours. Explorers have no peer that runs as a static page; they are set against their budgets.
 """
 
+import argparse
 import gzip
 import json
 import os
@@ -27,7 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
 HERE = Path(__file__).parent
-RUNS = 3
+RUNS = 5
 PAGES = ["book/ch01_attention", "book/ch01_positions", "labs/lab01_attention/lab01_attention"]
 BUDGET_KB = 600
 BUDGETS = {"ready": ("usable after load", 100), "redraw": ("input to redraw, median", 16)}  # ms
@@ -108,13 +110,13 @@ def median(values: list[float]) -> float:
     return float(f"{statistics.median(values):.3g}")
 
 
-def weights() -> list[dict[str, Any]]:
+def weights(runs: int) -> list[dict[str, Any]]:
     """Bytes of a first visit without fonts and math, ours and stock in turn."""
     with tempfile.TemporaryDirectory() as folder:
         stock = stock_book(Path(folder))
         with served(SITE) as ours_at, served(stock) as stock_at:
             pairs = [(measure("weight", ours_at, PAGES), measure("weight", stock_at, PAGES))
-                     for _ in range(RUNS)]  # fmt: skip
+                     for _ in range(runs)]  # fmt: skip
     rows = []
     for page in PAGES:
         ours = [a[f"{page}.html"]["rest"] / 1000 for a, _ in pairs]
@@ -124,14 +126,14 @@ def weights() -> list[dict[str, Any]]:
         rows.append({
             "name": f"{page}: transferred without fonts and math", "ours": median(ours),
             "peer": median(peer), "unit": "kB",
-            "ratio": median([b / a for a, b in zip(ours, peer, strict=True)]), "runs": RUNS,
+            "ratio": median([b / a for a, b in zip(ours, peer, strict=True)]), "runs": runs,
             "note": f"budget {BUDGET_KB} kB; beside it fonts {fonts:g} kB, math {math:g} kB; "
             "peer: stock Jupyter Book 1 of the same page",
         })  # fmt: skip
     return rows
 
 
-def explorers() -> list[dict[str, Any]]:
+def explorers(n_runs: int) -> list[dict[str, Any]]:
     """Milliseconds of every explorer on every page that has one."""
     pages = [
         path.relative_to(SITE).with_suffix("").as_posix()
@@ -141,7 +143,7 @@ def explorers() -> list[dict[str, Any]]:
     if not pages:
         return []
     with served(SITE) as base:
-        runs = [measure("explorers", base, pages) for _ in range(RUNS)]
+        runs = [measure("explorers", base, pages) for _ in range(n_runs)]
     rows = []
     for page in pages:
         for at, first in enumerate(runs[0][f"{page}.html"]):
@@ -152,7 +154,7 @@ def explorers() -> list[dict[str, Any]]:
                 ours = median(values)
                 rows.append({
                     "name": f"{page}: {first['name']}: {what}", "ours": ours, "peer": budget,
-                    "unit": "ms", "ratio": median([budget / max(ours, 0.1)]), "runs": RUNS,
+                    "unit": "ms", "ratio": median([budget / max(ours, 0.1)]), "runs": n_runs,
                     "note": "the peer is the budget",
                 })  # fmt: skip
     return rows
@@ -160,9 +162,13 @@ def explorers() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure and write the result."""
+    parser = argparse.ArgumentParser(description="Measure the built book's pages.")
+    parser.add_argument("--quick", action="store_true", help="one run, printed and not kept")
+    quick = parser.parse_args().quick
     if not (SITE / "book" / "intro.html").is_file():
         raise SystemExit("The book is not built: run make book.")
-    rows = weights() + explorers()
+    runs = 1 if quick else RUNS
+    rows = weights(runs) + explorers(runs)
     about = f"{platform.machine()}, {os.cpu_count()} shared cores, {platform.system()}"
     result = {
         "machine": f"{about}, headless chromium, load average {os.getloadavg()[2]:.1f}",
@@ -170,6 +176,9 @@ def main() -> None:
         "rows": rows,
     }
     text = json.dumps(result, indent=1, ensure_ascii=False)
+    if quick:
+        print(text)
+        return
     (HERE / "result.json").write_text(text + "\n", encoding="utf-8")
     for row in rows:
         print(f"{row['ours']:>8g} {row['unit']:3} {row['peer']:>8g} {row['name']}")
