@@ -80,7 +80,7 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
         except Exception as error:
             return [np.array(f"raised {type(error).__name__}")]
         later = [_weights(m) for m in modules]
-    parts = [*got] if isinstance(got, tuple | list) else [got]
+    parts = _parts(got)
     for now, then in zip(later, earlier, strict=True):
         parts += [] if all(map(torch.equal, now, then)) else now
     changed = [
@@ -134,11 +134,21 @@ def _module(
     return module.eval()
 
 
+def _parts(got: Any) -> list[Any]:
+    """An answer as a row: the items of a tuple or list; the keys of a dict and its values."""
+    if isinstance(got, dict):
+        keys = sorted(got, key=str)
+        return [" ".join(map(str, keys)), *(got[key] for key in keys)]
+    return [*got] if isinstance(got, tuple | list) else [got]
+
+
 def _array(value: object) -> np.ndarray:
     if isinstance(value, Tensor):
         return value.detach().double().numpy()
     if isinstance(value, bool | int | float):
         return np.array(float(value))
+    if isinstance(value, str):
+        return np.array(repr(value))
     return np.array(f"{type(value).__name__}")
 
 
