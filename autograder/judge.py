@@ -182,8 +182,8 @@ class Student:
                 break
             self._called_back(reply, tensors)
         if "error" in reply:
-            if op == "exec":  # a cell that fails is no error of the request
-                raise Malformed("an error in place of a cell's end")
+            if op in ("exec", "mark"):  # a cell that fails is no error of the request
+                raise Malformed("an error in place of an answer that cannot be one")
             raise _exception(reply["error"], ends=fields.get("method") == "__next__")
         return reply, tensors
 

@@ -36,6 +36,11 @@ def norms() -> ModuleType:
     return load("norm_placement")
 
 
+@pytest.fixture(scope="module")
+def scaling() -> ModuleType:
+    return load("scaling_runs")
+
+
 def test_every_experiment_has_its_data_file() -> None:
     scripts = {p.stem for p in FOLDER.glob("*.py")}
     assert scripts
@@ -138,3 +143,25 @@ def test_the_norm_data_say_what_the_text_says() -> None:
     assert min(loss["post", 0, 3e-3]) > 1.5
     assert max(loss["post", 100, 1e-2]) - min(loss["post", 100, 1e-2]) > 0.3  # scattered
     assert max(loss["post", 100, 1e-2]) < min(loss["post", 0, 1e-2])
+
+
+def test_the_smallest_scaling_run(scaling: ModuleType) -> None:
+    torch.set_num_threads(1)
+    row = scaling.run(8, n_tokens=16_384, seed=0)
+    model = scaling.Decoder(8)
+    assert row["n_params"] == sum(p.numel() for p in model.parameters())
+    untrained = scaling.loss_of(model, scaling.held_out())
+    assert scaling.best_loss(scaling.held_out()) < row["loss"] < untrained
+    assert row["flops"] == pytest.approx(6 * row["n_params"] * 16_384, rel=0.5)
+
+
+def test_the_best_loss_of_a_text_is_that_of_its_tickets(scaling: ModuleType) -> None:
+    """Two whole tickets: what their rarity says, less the first byte, which is given."""
+    tickets = [scaling.sites()[0], scaling.sites()[4000]]
+    weights = scaling.weights()
+    first = sum(w for t, w in zip(scaling.sites(), weights, strict=True) if t[0] == tickets[0][0])
+    nats = -math.log(weights[0] / first) - math.log(weights[4000] / sum(weights))
+    text = "".join(tickets)
+    assert scaling.best_loss(torch.tensor([list(text.encode())])) == pytest.approx(
+        nats / (len(text) - 1)
+    )

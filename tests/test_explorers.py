@@ -188,11 +188,11 @@ REMEMBERED = [
 
 
 PAID = [
-    ("gpt3", {"gpu": "V100"}, "3.143e23 FLOPs", "MFU <strong>0.197", "add 2.77 %", "1.72 token"),
-    ("gpt3", {"mfu_low": 0.4, "mfu_high": 0.4}, "699,536 GPU-hours"),
+    ("gpt3", {}, "3.143e23 FLOPs", "MFU <strong>0.197", "add 2.77 %", "1.72 token"),
+    ("gpt3", {"gpu": "A100", "mfu_low": 0.4, "mfu_high": 0.4}, "699,536 GPU-hours"),
     ("llama1-65b", {}, "5.484e23", "0.478", "$1.02 M to $2.04 M", "21.4 tokens per parameter"),
     ("llama1-7b", {}, "0.437", "$82.4 K to $165 K"),
-    ("llama3.1-405b", {"gpu": "H100"}, "0.346", "$30.8 M to $61.7 M", "38.4 tokens"),
+    ("llama3.1-405b", {}, "0.346", "$30.8 M to $61.7 M", "38.4 tokens"),
     ("7b", {"mfu_low": 0.4, "mfu_high": 0.4}, "= 12,599 GPU-hours", "$12.6 K to $25.2 K"),
     ("telecom", {"gpu": "A100", "n_gpus": 1}, "7.227e18", "12.9 to 21.4 hours"),
     ("telecom", {"gpu": "H100", "n_gpus": 1, "mfu_high": 0.4, "mfu_low": 0.4, "train": "lora"},

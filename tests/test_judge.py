@@ -309,7 +309,9 @@ def test_one_student_finds_nothing_of_another(judged: Callable) -> None:
     assert outcome.status == "ok"
     (outcome,) = judged(look, "raise ValueError(repr(f(1)))")
     home, tmp, shm, patched, processes = eval(outcome.text)
-    assert (home, tmp, shm, patched) == ([], ["home"], [], False)
+    here = Path(sys.prefix)  # a checkout below /tmp stays visible, for Python's sake
+    kept = set(here.relative_to("/tmp").parts[:1]) if here.is_relative_to("/tmp") else set()
+    assert (home, set(tmp) - kept, shm, patched) == ([], {"home"}, [], False)
     assert processes <= 5  # bubblewrap, the warm process, this one and its init
 
 
