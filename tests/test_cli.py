@@ -129,6 +129,11 @@ def test_doctor_fails_only_where_something_needed_is_missing(
     assert capsys.readouterr().out.endswith("MISSING d; type: e\n")
 
 
+def listen() -> None:
+    """Heed Ctrl-C, also where the tests run in the background and do not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_running(tmp_path: Path) -> None:
     course = make_course(tmp_path)
     release, folder = read_release(course, read_lab(course, NAME)), tmp_path / "in"
@@ -140,8 +145,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_running(tmp_path: Path) ->
     (tmp_path / "tmp").mkdir()
     run = subprocess.Popen([*command, "--workers", "2"], cwd=course.root, text=True,
                            env=ENV | {"TMPDIR": str(tmp_path / "tmp")}, stderr=subprocess.PIPE,
-                           start_new_session=True,  # and it listens, also below a job that does not
-                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+                           start_new_session=True, preexec_fn=listen)  # fmt: skip
     ada = course.classroom / "results" / NAME / "ada.json"
     for _ in range(400):
         time.sleep(0.1)

@@ -1,5 +1,6 @@
 """Tests on stand-ins: what a learner's function does seen from the judge's process."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

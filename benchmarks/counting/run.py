@@ -1,7 +1,7 @@
 """Counting: ours, EleutherAI's calculators and accelerate's estimator against exact counts.
 
     git clone https://github.com/EleutherAI/cookbook
-    python benchmarks/counting/run.py cookbook            half a minute
+    python benchmarks/counting/run.py cookbook            a minute
     python benchmarks/counting/run.py cookbook --quick    two models, writes nothing
 
 Exact is what the transformers library builds on torch's meta device, where tensors have shapes and
@@ -183,15 +183,15 @@ def cookbook(model: Model, folder: Path) -> dict[str, float]:
     if m.n_experts:
         memory += ["--num-experts", str(m.n_experts)]
     training = locals_of(folder / "calc_transformer_mem.py", "calc_mem", [
-        *memory, "--sequence-length", str(m.context_len), "--zero-stage", "0",
+        *memory, "--sequence-length", rows, "--zero-stage", "0",
         "--bytes-per-grad-ele", "2"])  # fmt: skip
     found = {"training states": sum(training[key] for key in (
-        "model_mem", "gradient_mem", "optimizer_mem"))}  # fmt: skip
+        "per_gpu_model_mem", "per_gpu_gradient_mem", "per_gpu_optimizer_mem"))}  # fmt: skip
     if factor == int(factor) and not m.n_experts:
         tied = ["--tied-embeddings"] if m.tied else []
         found["parameters"] = locals_of(
             folder / "calc_transformer_params.py", "calc_params",
-            [*shape, *tied, "--sequence-length", str(m.context_len),
+            [*shape, *tied, "--sequence-length", rows,
              "--ffn-expansion-factor", str(int(factor))])["total_params"]  # fmt: skip
     else:
         found["parameters"] = training["total_moe_params" if m.n_experts else "total_params"]

@@ -16,13 +16,14 @@ export const ABOUT = {
       "llama1-65b": "LLaMA 65B, 1.4 trillion tokens", "llama2-7b": "Llama 2 7B, 2.0 trillion tokens",
       "llama2-70b": "Llama 2 70B, 2.0 trillion tokens", "llama3.1-405b": "Llama 3.1 405B, 15.6 trillion tokens",
       "7b": "a 7B model, 140 billion tokens", "telecom": "Llama 3 8B, 150 million telecom tokens" } },
-    "n_params": { "default": 65285660672, "min": 1, "max": 100000000000000, "label": "Parameters", "as": "number" },
+    "n_params": { "default": 65285660672, "min": 1, "max": 100000000000000, "label": "Parameters", "as": "number",
+      "wide": true },
     "training_tokens": { "default": 1400, "min": 0.0001, "max": 1000000, "step": 0.0001,
-      "label": "Billions of tokens", "as": "number" },
+      "label": "Billions of tokens", "as": "number", "wide": true },
     "train": { "default": "all", "label": "Train", "choices": { "all": "all weights: 6 FLOPs",
       "lora": "LoRA: 4 FLOPs" } },
-    "gpu": { "default": "A100", "label": "GPU", "choices": { "V100": "V100, 125 TFLOP/s",
-      "A100": "A100, 312 TFLOP/s", "H100": "H100, 989 TFLOP/s" } },
+    "gpu": { "default": "run", "label": "GPU", "choices": { "V100": "V100, 125 TFLOP/s",
+      "A100": "A100, 312 TFLOP/s", "H100": "H100, 989 TFLOP/s", "run": "that of the run" } },
     "n_gpus": { "default": 2048, "min": 1, "max": 1000000, "label": "GPUs", "as": "number" },
     "mfu_low": { "default": 0.3, "min": 0.05, "max": 0.7, "step": 0.01, "label": "MFU, at worst" },
     "mfu_high": { "default": 0.5, "min": 0.05, "max": 0.7, "step": 0.01, "label": "MFU, at best" },
@@ -163,18 +164,17 @@ export function view(s) {
     (key) => [key, { text: (v) => v.toFixed(2) }])) };
 }
 
-// A run decides its size, whatever the state says of it.
-export const settle = (s) => {
-  if (s.preset === "own") return s;
-  const { n_params, training_tokens } = run(s.preset);
-  return { ...s, n_params, training_tokens };
-};
+// A run decides its size, whatever the state says of it, and its GPU unless another is chosen.
+export function settle(s) {
+  const { n_params, training_tokens, gpu } = s.preset === "own" ? { ...s, gpu: "A100" } : run(s.preset);
+  return { ...s, n_params, training_tokens, gpu: s.gpu === "run" ? gpu : s.gpu };
+}
 
 // A chosen run brings its GPUs; they may then be changed.
 export function follow(s, key) {
   if (key !== "preset" || s.preset === "own") return {};
-  const { n_params, training_tokens, gpu } = run(s.preset);
-  return { n_params, training_tokens, gpu, n_gpus: RUNS[s.preset].gpus };
+  const { n_params, training_tokens } = run(s.preset);
+  return { n_params, training_tokens, gpu: "run", n_gpus: RUNS[s.preset].gpus };
 }
 
 export default explorer({ ABOUT, view, settle, follow });

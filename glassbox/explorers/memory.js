@@ -19,7 +19,8 @@ export const ABOUT = {
       "mistral-7b": "Mistral 7B", "mixtral": "Mixtral 8x7B", "lab": "lab model, C 64" } },
     "view": { "default": "training", "label": "Memory of", "as": "radio", "wide": true, "choices": {
       "training": "training", "sharing": "ways to share it", "serving": "serving" } },
-    "n_params": { "default": 6738415616, "min": 1, "max": 100000000000000, "label": "Parameters", "as": "number" },
+    "n_params": { "default": 6738415616, "min": 1, "max": 100000000000000, "label": "Parameters", "as": "number",
+      "wide": true },
     "n_layers": { "default": 32, "min": 1, "max": 512, "label": "Layers L", "as": "number" },
     "d_model": { "default": 4096, "min": 1, "max": 65536, "label": "Width C", "as": "number" },
     "d_ff": { "default": 11008, "min": 1, "max": 524288, "label": "Inner width d_ff", "as": "number" },
@@ -28,7 +29,7 @@ export const ABOUT = {
     "d_head": { "default": 128, "min": 1, "max": 4096, "label": "Head width D", "as": "number" },
     "gated": { "default": true, "label": "SwiGLU (three matrices)" },
     "train": { "default": "all", "label": "Train", "choices": { "all": "all weights",
-      "lora-qv": "LoRA on q and v", "lora-all": "LoRA on all but the head" } },
+      "lora-qv": "LoRA: q and v", "lora-all": "LoRA: all maps" } },
     "rank": { "default": 16, "min": 1, "max": 256, "label": "Rank r", "as": "number" },
     "base": { "default": "16", "label": "Frozen base in", "choices": { "16": "bf16", "8": "int8",
       "4.5": "NF4, 4.5 bits", "4.127": "NF4 twice, 4.127 bits" } },
@@ -143,7 +144,7 @@ const PARTS = {
 const WAYS = { dp: "data parallel", zero1: "ZeRO 1", zero2: "ZeRO 2", zero3: "ZeRO 3, FSDP",
   tensor: "tensor", pipeline: "pipeline" };
 const bytesText = (n) => short(n, ["B", "kB", "MB", "GB", "TB", "PB"]);
-const gb = (n) => `${(n / 1e9).toFixed(2)} GB`;
+const gb = (n) => `${n < 1e12 ? (n / 1e9).toFixed(2) : whole(n / 1e9)} GB`;
 const gib = (n) => `${(n / 2 ** 30).toFixed(3)} GiB`;
 const sum = (parts) => Object.values(parts).reduce((a, b) => a + b, 0);
 const line = (text) => `<p>${text}</p>`;
