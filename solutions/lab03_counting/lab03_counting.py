@@ -3,8 +3,8 @@
 #
 # How large is this model, will it fit, how long does it train, and what does it cost? All four
 # answers follow from a handful of sizes and a few multiplications. In this lab you write them as
-# sixteen functions of one to eight lines, count six families of models to the last parameter, and
-# then audit a published table of training costs.
+# sixteen functions of one to ten lines, count five families of models to the last parameter, and
+# then audit a table of training costs that circulates.
 #
 # **{points}, about 3 hours.** The chapter behind it is
 # [Counting](../../book/ch02_counting.md).
@@ -91,8 +91,8 @@ def reasons(got: dict[str, int], wrong: list[str], model: counting.Model) -> str
 
 # %% [markdown]
 # `transformers` knows the shapes of all public models. On torch's **meta device** a tensor has a
-# shape and no memory, so a model of 175 billion parameters is built in a tenth of a second. The
-# hidden checks draw sizes that no paper has and compare your count with the library's.
+# shape and no memory, so a model of 175 billion parameters is built in seconds. The hidden checks
+# draw sizes that no paper has and compare your count with the library's.
 
 # %% nbgrader={"locked": "library"}
 try:
@@ -689,8 +689,8 @@ with check.question("training_memory_hidden", training_memory) as f:
 # ## 8. Memory of activations ({points:activation_memory}, 8 min)
 #
 # What the forward pass computes is kept until the backward pass has used it. For a GPT block in 16
-# bits these are about 34 numbers of one byte per token and column, and 5 for each entry of the
-# attention scores, of which there are `B · H · T²`:
+# bits that is about 34 bytes per token and column, and 5 bytes for each of the `B · H · T²`
+# attention scores (Korthikanti and others, 2022):
 #
 # $$\text{bytes} = L\,(34\,B\,T\,C + 5\,B\,H\,T^2)$$
 #
@@ -1163,12 +1163,12 @@ with check.question("fit_power_law_hidden", fit_power_law) as f:
     gen = check.generator()
     for case in range(1, 7):
         u = torch.rand(5, generator=gen, dtype=torch.float64).tolist()
-        floor, a, first = 1.5 + u[0], 0.22 + 0.36 * u[1], 9 * u[2]
-        x = first + 5 * torch.rand(150, generator=gen, dtype=torch.float64)
+        floor, a, first = 1.5 + u[0], 0.22 + 0.36 * u[1], 4 * u[2]
+        x = first + 5 * torch.rand(998, generator=gen, dtype=torch.float64)
         x = 10 ** torch.cat([torch.tensor([first + 5, first], dtype=torch.float64), x])
-        c = (2 + 3 * u[3]) * 10 ** (first * a)  # the smallest x is 2 to 5 above the floor
-        noise = 0.001 * torch.randn(152, generator=gen, dtype=torch.float64).sign()
-        noise[x.argsort()[[0, 76, -1]]] = torch.tensor([0.001, -0.001, 0.001]).double()
+        c = (0.5 + 0.5 * u[3]) * 10 ** (first * a)  # the smallest x is 0.5 to 1 above the floor
+        noise = 0.001 * torch.randn(1000, generator=gen, dtype=torch.float64).sign()
+        noise[x.argsort()[[0, 500, -1]]] = torch.tensor([0.001, -0.001, 0.001]).double()
         loss = floor + c * x**-a + noise
         got = f(x.float(), loss.float()) if case == 2 else f(x, loss)
         same_curve(f"random curve {case}", got, (floor, c, a))
