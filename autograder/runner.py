@@ -8,6 +8,7 @@ can reach the next submission through us.
 """
 
 import builtins
+import contextlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from autograder.host import SETTINGS, Host, memory_for, package_folder
 from autograder.intake import Cell, Merged
 from autograder.judge import Fault, Outcome, Plan, Session, plan
 from autograder.lab import Lab, Question
+from glassbox import bank
 
 __all__ = ["CellResult", "QuestionResult", "Result", "close", "package_folder", "run", "ungraded"]
 
@@ -159,6 +161,8 @@ def _judged(lab: Lab, merged: Merged, timeout: float, total: float, tier: str,
     if id(lab) not in _plans:
         _plans.clear()
         _plans[id(lab)] = (lab, plan(lab))
+        with contextlib.suppress(FileNotFoundError):
+            bank.load(lab.name).questions  # noqa: B018 - read here, every fork has it
     read = _plans[id(lab)][1]
     host = _warm(lab, read.modules, tier)
     return _apart(lambda: _play(lab, read, merged, host, timeout, total, secret), total + SLACK)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +168,34 @@ def _same(x: np.ndarray, y: np.ndarray, tolerance: float) -> bool:
 
 
 class Fingerprints:
-    """The probe file of one lab: its questions, its probes and the answers of its mistakes."""
+    """The probe file of one lab: its questions, its probes and the answers of its mistakes.
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = arrays
-        self._index = json.loads(str(arrays["index"]))
-        self.lab: str = self._index["lab"]
-        self.questions: list[dict[str, Any]] = self._index["questions"]
+    Made from the file's arrays, or from its path: then it is read when it is first needed.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray] | Path) -> None:
+        self._given = arrays
+
+    @cached_property
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        if not isinstance(self._given, Path):
+            return self._given
+        # its arrays are read when they are asked for: most runs ask for none
+        return np.load(io.BytesIO(self._given.read_bytes()), allow_pickle=False)
+
+    @cached_property
+    def _index(self) -> dict[str, Any]:
+        return json.loads(str(self._arrays["index"]))
+
+    @property
+    def lab(self) -> str:
+        """The lab's name."""
+        return self._index["lab"]
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """The lab's graded cells: id, points and what else `pack` was given."""
+        return self._index["questions"]
 
     def points(self, question: str) -> float | None:
         """The points of a graded cell, or None if the lab has no such cell."""
@@ -230,13 +251,17 @@ class Fingerprints:
 
 
 def load(lab: str) -> Fingerprints:
-    """Read the probe file of a lab."""
+    """The probe file of a lab; FileNotFoundError if no lab has that name."""
     path = PROBES / f"{lab}.npz"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in PROBES.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"No lab is called {lab!r}. This glassbox knows: {known}.")
-    # its arrays are read when they are asked for: most runs ask for none
-    return Fingerprints(np.load(io.BytesIO(path.read_bytes()), allow_pickle=False))
+    return _at(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _at(path: Path, _: int) -> Fingerprints:
+    return Fingerprints(path)
 
 
 def pack(
