@@ -50,11 +50,11 @@ def challenge_1(reading: Mapping[str, Any]) -> str:
             known = ", ".join(map(repr, CHOICES[key]))
             return f"✗ {key} is {reading[key]!r}; choose one of {known}."
     number, name, known = reading["number"], _named(reading), counting.readings()
+    if not isinstance(number, int) or isinstance(number, bool):
+        return f"✗ Your number is {number!r}; a count is a whole number."
     if number == known[name]:
         return f"✓ {number:,} is right for {name}.\n{_ladder(known)}"
     told = f"✗ You state {name}, which is {known[name]:,}. "
-    if not isinstance(number, int) or isinstance(number, bool):
-        return told + f"Your number is {number!r}; a count is a whole number."
     others = [other for other, n in known.items() if n == number]
     if others:
         return told + f"{number:,} is {others[0]}. {_between(name, others[0], known)}"
@@ -190,7 +190,7 @@ def _apart(field: str, got: object, want: Any, model: str) -> str:
         return "the other answer" if isinstance(want, bool) else "expected a number"
     if field == "parameters":
         found = counting.explain(got, counting.MODELS[model])
-        return f"{_off(got - want)}. " + (f"That fits: {' or '.join(found)}." if found else "")
+        return f"{_off(got - want)}." + (f" That fits: {' or '.join(found)}." if found else "")
     if not want:
         return "should be 0: nothing is cached"
     ratio = got / want
