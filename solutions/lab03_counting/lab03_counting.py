@@ -1240,6 +1240,14 @@ with check.question("compute_optimal_hidden", compute_optimal) as f:
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# The last exercise needs a few facts about hardware. The peaks are those for dense matrices in 16
+# bits, from NVIDIA's data sheets; the months are those of the announcements.
+
+# %% nbgrader={"locked": "hardware"}
+PEAK = {"V100": 125e12, "A100": 312e12, "H100": 989e12}  # dense 16-bit operations per second
+ANNOUNCED = {"V100": "2017-05", "A100": "2020-05", "H100": "2022-03"}
+
+# %% [markdown]
 # ## 16. Audit a table of costs ({points:audit_row}, 20 min)
 #
 # Tables of "what it cost to train X" are copied from slide to slide, and numbers slip. Most slips
@@ -1267,10 +1275,6 @@ with check.question("compute_optimal_hidden", compute_optimal) as f:
 # Months written as "2020-05" can be compared as text.
 #
 # </details>
-
-# %% nbgrader={"locked": "hardware"}
-PEAK = {"V100": 125e12, "A100": 312e12, "H100": 989e12}  # dense 16-bit operations per second
-ANNOUNCED = {"V100": "2017-05", "A100": "2020-05", "H100": "2022-03"}
 
 # %% nbgrader={"solution": "audit_row", "calls_forbidden": ["counting"]}
 def audit_row(row: dict[str, float | str]) -> list[str]:
