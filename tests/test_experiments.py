@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+
+from glassbox import counting
 
 FOLDER = Path(__file__).parents[1] / "book" / "experiments"
 
@@ -165,3 +167,34 @@ def test_the_best_loss_of_a_text_is_that_of_its_tickets(scaling: ModuleType) -> 
     assert scaling.best_loss(torch.tensor([list(text.encode())])) == pytest.approx(
         nats / (len(text) - 1)
     )
+
+
+def test_the_scaling_data_are_whole_and_fall(scaling: ModuleType) -> None:
+    record = json.loads((FOLDER / "scaling_runs.json").read_text())
+    rows = record["rows"]
+    loss = {(r["d_model"], r["tokens"], r["seed"]): r["loss"] for r in rows}
+    assert len(rows) == len(loss) == 50
+    assert {key[:2] for key in loss} == set(product(scaling.WIDTHS, scaling.TOKENS))
+    assert record["best_loss"] == round(scaling.best_loss(scaling.held_out()), 4)
+    assert min(loss.values()) > record["best_loss"] + 0.1  # nobody has learnt it all
+    assert sum(r["seconds"] for r in rows) < 720
+    for width, seed in product(scaling.WIDTHS, scaling.SEEDS):
+        curve = [loss[width, n, seed] for n in scaling.TOKENS]
+        assert curve == sorted(curve, reverse=True)  # more text helps every size
+    for n in scaling.TOKENS[1:]:
+        assert loss[64, n, 0] < loss[16, n, 0] < loss[8, n, 0]
+
+
+def test_a_power_law_of_size_fits_the_scaling_data() -> None:
+    """At most text, seeds averaged; its floor lies above what the text allows: text was short."""
+    record = json.loads((FOLDER / "scaling_runs.json").read_text())
+    most = [row for row in record["rows"] if row["tokens"] == 2_097_152]
+    floor, coefficient, exponent = counting.fit(
+        [row["n_params"] for row in most], [row["loss"] for row in most]
+    )
+    for row in most:
+        assert floor + coefficient * row["n_params"] ** -exponent == pytest.approx(
+            row["loss"], rel=0.05
+        )
+    assert 0.6 < exponent < 0.8
+    assert record["best_loss"] + 0.1 < floor < min(row["loss"] for row in most)
