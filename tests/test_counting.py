@@ -4,9 +4,12 @@ The tables are figures of papers, data sheets and configurations, not results of
 counts are made from closed formulas written here, which know nothing of the module's tensors.
 """
 
+import importlib.util
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -424,6 +427,19 @@ def test_forward_flops_of_gpt2() -> None:
     assert forward == 291_648_307_200
     rule = counting.flops(total("GPT-2 small"), 1024, model) / 3
     assert rule / forward == pytest.approx(1.006, abs=1e-3)  # it counts positions and norms
+
+
+def test_the_benchmark_says_what_its_table_says() -> None:
+    folder = Path(__file__).parents[1] / "benchmarks" / "counting"
+    spec = importlib.util.spec_from_file_location("counting_benchmark", folder / "run.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    rows = json.loads((folder / "result.json").read_text(encoding="utf-8"))["rows"]
+    assert benchmark.table(rows) in (folder / "README.md").read_text(encoding="utf-8")
+    for row in rows:
+        model, _, what = row["name"].partition(": ")
+        assert row["ours"] == benchmark.ours(MODELS[model])[what] == row["exact"]
+    assert len({row["name"].partition(": ")[0] for row in rows}) == 10
 
 
 # --- power laws --------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def compare(model: Model, folder: Path) -> Iterator[dict[str, Any]]:
             "ratio": None, "runs": 1,
             "note": "counted, not timed; off: " + ", ".join(
                 f"{name} {percent(share)}" for name, share in off.items()),
-            "exact": value, "peers": given, "off": {k: round(v, 6) for k, v in off.items()},
+            "exact": value, "peers": given, "off": {k: round(v, 9) for k, v in off.items()},
         }  # fmt: skip
 
 
@@ -275,8 +275,9 @@ def main() -> None:
     text = json.dumps(result, indent=1, ensure_ascii=False)
     (HERE / "result.json").write_text(text + "\n", encoding="utf-8")
     readme = HERE / "README.md"
-    marks = r"(<!-- table: written by run\.py -->\n).*(\n<!-- end -->)"
-    new = re.sub(marks, lambda m: m[1] + table(rows) + m[2], readme.read_text("utf-8"), flags=re.S)
+    marks = r"(<!-- table: written by run\.py -->\n).*(<!-- end -->)"
+    text = readme.read_text("utf-8")
+    new = re.sub(marks, lambda m: f"{m[1]}\n{table(rows)}\n\n{m[2]}", text, flags=re.S)
     readme.write_text(new, encoding="utf-8")
 
 
