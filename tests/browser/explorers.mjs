@@ -37,7 +37,7 @@ const FIGURES = [
   ["counting", { preset: "gpt3" }, "174,604,259,328"],
   ["counting", { preset: "bert", guess: 108891648 }, "left out: the pooler (590,592)"],
   ["memory", {}, "107.81 GB"],
-  ["memory", { zero: "3" }, "13.48 GB per GPU"],
+  ["memory", { zero: "3", n_gpus: 8 }, "13.48 GB per GPU"],
   ["memory", { preset: "llama3-8b", view: "serving", users: 32, context: 8192 }, "50.42 GB"],
   ["memory", { view: "sharing", n_gpus: 64 }, "only 32 heads"],
   ["cost", { preset: "llama2-70b" }, "MFU 0.428"],
