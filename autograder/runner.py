@@ -185,10 +185,13 @@ def _warm(lab: Lab, modules: tuple[str, ...], tier: str) -> Host:
 def _apart(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
     """What `work` gives, in a process of its own that ends with this one."""
     reading, writing = os.pipe()
+    # a worker that is told to end raises; not so in the middle of a fork, where it would be lost
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
         os.close(reading)
         _fork_begins(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             told = work()
         except BaseException as error:
@@ -198,8 +201,9 @@ def _apart(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]
                 json.dump(told, file, ensure_ascii=False)  # half letters are replaced
         finally:
             os._exit(0)
-    os.close(writing)
     try:
+        os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         told = json.loads(_read_all(reading, seconds) or '{"fault": "the judge died"}')
     finally:
         os.close(reading)
