@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
-    """The sizes of a GPT. `n_kv_heads` None: as many as query heads; `d_ff` None: 4 · d_model."""
+    """The sizes of a GPT. `n_kv_heads` None: as many as query heads; `d_ff` None: 4 · d_model.
+
+    `bias`: whether linear maps add a vector; norms have theirs in any case.
+    """
 
     n_layers: int
     d_model: int
@@ -28,6 +31,7 @@ class GPTConfig:
     n_kv_heads: int | None = None
     norm: str = "pre"  # or "post"
     tied: bool = True
+    bias: bool = True
     dropout: float = 0.0
 
 
@@ -36,18 +40,18 @@ class BlockParts(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        C, d_ff = config.d_model, config.d_ff or 4 * config.d_model
+        C, d_ff, bias = config.d_model, config.d_ff or 4 * config.d_model, config.bias
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads or config.n_heads
         self.placement = config.norm  # "pre" or "post"
         d_head = C // self.n_heads
         self.norm1 = nn.LayerNorm(C)  # eps 1e-5, as in GPT-2
-        self.q_proj = nn.Linear(C, self.n_heads * d_head)
-        self.k_proj = nn.Linear(C, self.n_kv_heads * d_head)
-        self.v_proj = nn.Linear(C, self.n_kv_heads * d_head)
-        self.out_proj = nn.Linear(self.n_heads * d_head, C)
+        self.q_proj = nn.Linear(C, self.n_heads * d_head, bias)
+        self.k_proj = nn.Linear(C, self.n_kv_heads * d_head, bias)
+        self.v_proj = nn.Linear(C, self.n_kv_heads * d_head, bias)
+        self.out_proj = nn.Linear(self.n_heads * d_head, C, bias)
         self.norm2 = nn.LayerNorm(C)
-        self.ff_in = nn.Linear(C, d_ff)
-        self.ff_out = nn.Linear(d_ff, C)
+        self.ff_in = nn.Linear(C, d_ff, bias)
+        self.ff_out = nn.Linear(d_ff, C, bias)
         self.dropout = nn.Dropout(config.dropout)
 
 
