@@ -22,6 +22,7 @@ const SCENES = {
   cost: [{}, { preset: "own" }, { preset: "gpt3" }],
   scaling: [{}, { fit: "hoffmann" }, { model: "llama3-8b" }],
   sampling: [{}, { draws: 100 }],
+  schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -47,6 +48,8 @@ const FIGURES = [
   ["scaling", { compute: 1e20, ratio: 20 }, "913 M parameters"],
   ["sampling", { temperature: 0.5 }, "7.39 : 1"],
   ["sampling", { top_k: 2 }, "2 of 10 words"],
+  ["schedule", { step: 550 }, "= 1.65e-4"],
+  ["schedule", { kind: "wsd", step: 900 }, "rate 1.65e-4, 55.0 % of the peak"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
