@@ -302,7 +302,7 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(_each(v, change) for v in value)
     if isinstance(value, dict):
         return {key: _each(v, change) for key, v in value.items()}
-    return "" if isinstance(value, str) else value
+    return type(value)() if isinstance(value, str | bytes) else value
 
 
 def _zeros(value: Any) -> Any:

@@ -33,6 +33,15 @@ def call(*args: object, **kwargs: object) -> dict[str, Any]:
     return {"args": list(args), "kwargs": kwargs}
 
 
+def drill(runner: Callable, *args: object, **kwargs: object) -> dict[str, Any]:
+    """One call of a probe through `runner`, a function of glassbox that reports on the exercise.
+
+    For what no single call shows: `runner(function, *args)` calls the function as often as it takes
+    and gives plain values, a statistic of random draws or what has become of an argument.
+    """
+    return {"via": f"{runner.__module__}:{runner.__qualname__}", **call(*args, **kwargs)}
+
+
 def module(init: dict[str, Any], state: dict[str, Any], *args: object, **kwargs: object) -> dict:
     """One call of a probe for a class: construct with `init`, load `state`, call forward."""
     return {"init": init, "state": state, **call(*args, **kwargs)}

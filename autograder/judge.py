@@ -7,7 +7,9 @@ object behind it; values travel (`autograder.child.wire`), gradients too, and wh
 compared by our code in our process. Nothing that the student's process says about itself counts.
 
 A crash, a hang or an unreadable answer costs the question at hand: a fresh process gets the
-student's cells again, and the next question goes on.
+student's cells again, and the next question goes on. A test that ends so is tried once more, in
+that fresh process, if something else may have been the cause: what an earlier question left behind
+(threads, memory), or, where the process was killed, the machine.
 """
 
 import ast
@@ -38,7 +40,7 @@ from autograder.intake import Cell, Merged
 from autograder.lab import Lab
 from glassbox import check
 
-EXTRA_PROCESSES = 3  # beyond one for each exercise
+EXTRA_PROCESSES = 3  # beyond one for each exercise; twice as many, as things are tried twice
 # the last is what the first call of backward imports
 ALWAYS = ("IPython", "numpy", "torch", "torch.fx.experimental.symbolic_shapes")
 ENDED = ("timeout", "killed", "oom", "malformed")
@@ -426,6 +428,7 @@ class Session:
         self.student: Student | None = None
         self.guest: Guest | None = None
         self.processes, self.theirs = 0, False
+        self.judged = 0  # tests that this process has seen
         self.played: list[Cell] = []  # what a new process must see first
         self.outcomes: dict[str, Outcome] = {}
         self.ended: dict[str, Outcome] = {}  # exercise -> how a test of it ended its process
@@ -439,7 +442,7 @@ class Session:
         if cell.kind != "code" or cell.role == "demo" or not cell.source.strip():
             return None
         self.theirs = self.theirs or cell.role != "given"
-        outcome = self.outcomes[cell.id] = self._within(lambda: self._exec(cell))
+        outcome = self.outcomes[cell.id] = self._settled(lambda: self._exec(cell))
         if outcome.status in ("ok", "error"):
             self.played.append(cell)
         if outcome.status != "ok" and not self.theirs:
@@ -459,7 +462,7 @@ class Session:
         Hidden tests run when all cells have run: nothing that a student sees comes after them, so
         that hidden inputs cannot be kept and printed.
         """
-        if self._within(lambda: self._mark(cell)).status == "ok":
+        if self._settled(lambda: self._mark(cell)).status == "ok":
             self.played.append(cell)
 
     def test(self, cell: Cell) -> Outcome:
@@ -467,7 +470,8 @@ class Session:
         exercise = cell.id.rpartition("_")[0]
         if exercise in self.ended:  # its visible test never came back
             return self.ended[exercise]
-        outcome = self._within(lambda: self._judge(cell))
+        outcome = self._settled(lambda: self._judge(cell))
+        self.judged += 1
         if outcome.status in ENDED:
             failed = check.failure(cell.id)
             if failed:  # it ended when the check had failed already and its mistake was looked up
@@ -476,6 +480,14 @@ class Session:
         return outcome
 
     # --- inside ---
+
+    def _settled(self, action: Callable[[], Outcome]) -> Outcome:
+        """Do it; once more in a fresh process if it ends badly and may not be the cause itself."""
+        worn = self.judged > 0
+        outcome = self._within(action)
+        if outcome.status == "killed" or (outcome.status in ENDED and worn):
+            outcome = self._within(action)
+        return outcome
 
     def _within(self, action: Callable[[], Outcome]) -> Outcome:
         """Do it with a live process and within its time; a process that fails is buried."""
@@ -500,7 +512,7 @@ class Session:
     def _alive(self) -> bool:
         """A process that has seen the student's cells so far; False if there were too many."""
         while self.student is None:
-            if self.processes > len(self.lab.exercises) + EXTRA_PROCESSES:
+            if self.processes > 2 * (len(self.lab.exercises) + EXTRA_PROCESSES):
                 return False
             self.processes += 1
             self.guest = self.host.spawn(2 * self.timeout * (1 + len(self.merged.cells)))
@@ -516,7 +528,7 @@ class Session:
         return True
 
     def _bury(self, died: bool = False) -> str:
-        self.student = None
+        self.student, self.judged = None, 0
         if self.guest:
             self.guest.close()
             self.guest = None
@@ -544,6 +556,7 @@ class Session:
         begun = time.monotonic()
         code, used = self.plan.tests[cell.source]
         student = self.student
+        check.forget(cell.id)
         seed = question_seed(self.secret, self.lab, self.plan.digest, cell.id)
         os.environ["GLASSBOX_SEED"] = seed
         os.environ["GLASSBOX_STUDENT"] = self.merged.student

@@ -181,6 +181,12 @@ def share(name: str) -> float:
     return sum(p.points for p in parts if p.error is None) / sum(p.points for p in parts)
 
 
+def forget(name: str) -> None:
+    """Drop what is known of a question: its test is about to run anew."""
+    _session.outcomes.pop(name, None)
+    _session.parts.pop(name, None)
+
+
 def failure(name: str) -> str:
     """The message of a question that has failed, "" if it has not."""
     status, message = _session.outcomes.get(name, ("", ""))
@@ -290,12 +296,12 @@ def _wrong(name: str, got: Tensor, want: Tensor, rel: float, scale: float | None
 
 
 def unchanged(name: str, function: Callable, *args: object, why: str = "") -> None:
-    """Call `function(*args)` and fail if a tensor among the arguments was changed by the call."""
+    """Call `function(*args)` and fail if the call has changed an argument, a tensor or a list."""
     function = getattr(function, "__wrapped__", function)  # on these arguments, not on copies
     given = bank.clone(args)
     function(*given)
     for number, (before, after) in enumerate(zip(args, given, strict=True), start=1):
-        if isinstance(before, Tensor) and not torch.equal(before, after):
+        if bank.differs(before, after):
             raise CheckFailed(name, f"argument {number} was changed by the call", why)
 
 

@@ -237,6 +237,40 @@ with check.question("f_visible", f) as g:
 """
 
 
+WORN = """
+calls = []
+def f(x):
+    calls.append(x)
+    if len(calls) > 1:
+        {}
+    return x
+"""
+
+
+@pytest.mark.parametrize("end", ["while True: pass", "import os; os._exit(1)"])
+def test_what_an_earlier_question_left_behind_costs_that_question_alone(
+    judged: Callable, end: str
+) -> None:
+    """The second test in a process ends badly; alone in a fresh one it holds."""
+    tests = ["assert f(2) == 2, 'no'", "assert f(3) == 3, 'no'"]
+    outcomes = judged(WORN.format(end), *tests, timeout=4)
+    assert [o.status for o in outcomes] == ["ok", "ok"]
+
+
+def test_a_test_that_ends_badly_in_a_fresh_process_as_well_is_lost(judged: Callable) -> None:
+    outcomes = judged("def f(x):\n    while x: pass", "f(0)", "f(1)", timeout=4)
+    assert [o.status for o in outcomes] == ["ok", "timeout"], outcomes
+
+
+def test_a_process_killed_from_outside_costs_nothing(judged: Callable) -> None:
+    """Whoever kills a process once: the machine short of memory, an administrator."""
+    once = ("import builtins\ntries = builtins.__dict__.setdefault('tries', [])\n"
+            "tries.append(1)\nassert f(len(tries)) == 2, 'no'\n"
+            "del builtins.tries")  # fmt: skip
+    source = "import os\ndef f(n):\n    if n == 1: os.kill(os.getpid(), 9)\n    return n"
+    assert [o.status for o in judged(source, once)] == ["ok"]
+
+
 def test_hidden_tests_see_names_as_they_were_at_their_place(judged: Callable) -> None:
     """Hidden tests run last, and a later cell may bind the same names."""
     source = "def twice(x):\n    return 2 * x\ndef f(x):\n    return twice(x)"

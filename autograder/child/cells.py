@@ -90,6 +90,8 @@ class Desk:
         if marked is not None:  # in the same dictionary, which is every function's globals
             self.space.clear()
             self.space.update(marked)
+        sys.settrace(None)  # left on by a cell, it would make all that follows slow
+        sys.setprofile(None)
         seed(message["seed"])
         self.objects.clear()
         self.numbers.clear()

@@ -1012,8 +1012,8 @@ def threads_that_stay(paper: Paper) -> None:
     paper.count("""
         def work():
             mark()
-            while True: sum(range(10**3))
-        for _ in range(2):
+            while True: sum(range(10**6))
+        for _ in range(4):
             threading.Thread(target=work, daemon=False).start()
         return 0
     """)
