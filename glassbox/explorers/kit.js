@@ -30,6 +30,17 @@ export function short(n, units = ["", "K", "M", "B", "T"]) {
     .trim();
 }
 
+// n numbers in [0, 1), the same for the same seed (mulberry32).
+export function uniforms(seed, n) {
+  let a = seed | 0;
+  return Array.from({ length: n }, () => {
+    a = (a + 0x6D2B79F5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  });
+}
+
 // --- pieces of SVG; colours are CSS variables, so that the figure follows the page's theme ---------
 
 
@@ -59,6 +70,27 @@ export function svgStack(parts, x, y, width, height, full) {
     x += wide;
     return part;
   }).join("");
+}
+
+// About how wide a text of 12 px is; marks that sit on a letter take no room.
+export const textWidth = (text) => [...text].reduce((sum, c) => sum + (/\p{M}/u.test(c) ? 0
+  : /[ -~]/.test(c) ? ("ijl.,:;'|!tf".includes(c) ? 4 : "mwMW@<>".includes(c) ? 10.5 : 7.2)
+    : c > "\u2e7f" ? 12.5 : 7.8), 0);
+
+// Boxes in lines from x to right, `high` each: items [{ text, gap, fill, stroke, rest, width? }, ...]
+// -> [SVG, y below]. `gap` is the space before the box on its line.
+export function svgBoxes(items, x, y, right, high = 21) {
+  let at = x;
+  const drawn = items.map(({ text, gap = 4, fill = "soft", stroke = "line", rest = "", width }) => {
+    const wide = Math.min(right - x, width ?? textWidth(text) + 9);
+    at += at > x ? gap : 0;
+    if (at + wide > right + 0.01) [at, y] = [x, y + high + 4];
+    const box = svgRect(at, y, wide, high, `rx="3" fill="var(--ex-${fill})" stroke="var(--ex-${stroke})"`)
+      + svgText(at + wide / 2, y + high / 2 + 4, text, `text-anchor="middle" ${rest}`);
+    at += wide;
+    return box;
+  });
+  return [drawn.join(""), y + high];
 }
 
 // What the colours mean, a line each: rows [[colour, name, amount, share], ...], 24 high.

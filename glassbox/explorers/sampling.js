@@ -1,7 +1,7 @@
 // From logits to the next word: temperature, then top-k, then top-p, then draws by a seeded generator.
 // The logits are made up. The order of the filters and the rule of top-p (the smallest set of largest
 // probabilities whose sum reaches p) are those of the transformers library.
-import { esc, explorer, svgFigure, svgLine, svgRect, svgText } from "./kit.js";
+import { esc, explorer, svgFigure, svgLine, svgRect, svgText, uniforms } from "./kit.js";
 
 // JSON, read by Python as well.
 export const ABOUT = {
@@ -64,16 +64,7 @@ export const filtered = (logits, { temperature, top_k, top_p }) =>
 export const entropy = (probs) =>
   probs.reduce((sum, p) => sum - (p > 0 ? p * Math.log2(p) : 0), 0);
 
-// n numbers in [0, 1), the same for the same seed (mulberry32).
-export function uniforms(seed, n) {
-  let a = seed | 0;
-  return Array.from({ length: n }, () => {
-    a = (a + 0x6D2B79F5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  });
-}
+export { uniforms };
 
 // How often each word is drawn: the first whose running sum exceeds the random number.
 export function draw(probs, seed, n) {

@@ -22,6 +22,7 @@ const SCENES = {
   cost: [{}, { preset: "own" }, { preset: "gpt3" }],
   scaling: [{}, { fit: "hoffmann" }, { model: "llama3-8b" }],
   sampling: [{}, { draws: 100 }],
+  spans: [{}, { rate: 0.75, mean_length: 1 }],
   schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
@@ -48,6 +49,7 @@ const FIGURES = [
   ["scaling", { compute: 1e20, ratio: 20 }, "913 M parameters"],
   ["sampling", { temperature: 0.5 }, "7.39 : 1"],
   ["sampling", { top_k: 2 }, "2 of 10 words"],
+  ["spans", { sentence: "the cat sat on the mat", rate: 0.5, mean_length: 3 }, "3 of 6 words hidden (50 %), in 1 span"],
   ["schedule", { step: 550 }, "= 1.65e-4"],
   ["schedule", { kind: "wsd", step: 900 }, "rate 1.65e-4, 55.0 % of the peak"],
 ];
