@@ -1,0 +1,62 @@
+"""A grammar written as text, and a writer that draws sentences from it.
+
+A rule is a line with its name; the indented lines below are its forms. In a form `{x}` is a fact of
+the document or a form of rule x, `{^x}` the same with a capital, `{10-59}` a whole number from that
+range, `|` a line break, and `-` alone is an empty form; a line indented twice goes on the form
+above. Earlier forms are drawn more often: form floor(u² n) of n for a uniform u, as real text also
+has few phrases that are frequent and many that are rare. The only source of chance is `random.Random.random`, whose sequence for an integer
+seed Python promises to keep; products of two floats are exact by IEEE 754.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+Form = tuple[str, tuple[str, ...]]
+Rule = tuple[tuple[Form, ...], bool]  # the forms; whether all are equally likely
+Rules = dict[str, Rule]
+SLOT = re.compile(r"\{([^}]+)\}")
+
+
+def rules(text: str, **tables: Iterable[str]) -> Rules:
+    """The rules in `text`; each table is one more rule, whose forms are equally likely."""
+    forms: dict[str, list[Form]] = {}
+    for line in re.sub(r"\n {8}(?=\|)", "", text).replace("\n        ", " ").splitlines():
+        if line.strip() and not line.startswith(" "):
+            here = forms.setdefault(line.strip(), [])
+        elif line.strip():
+            here.append(_form(line.strip()))
+    found: Rules = {name: (tuple(some), False) for name, some in forms.items()}
+    found |= {name: (tuple((item, ()) for item in some), True) for name, some in tables.items()}
+    for some, _ in list(found.values()):
+        for slot in {slot for _, slots in some for slot in slots}:
+            if numbers := re.fullmatch(r"(\d+)-(\d+)", slot):
+                low, high = map(int, numbers.groups())
+                found[slot] = (tuple((str(n), ()) for n in range(low, high + 1)), True)
+    return found
+
+
+def _form(text: str) -> Form:
+    """A form as a string for the % operator, and the names that fill it."""
+    if text == "-":
+        return "", ()
+    slots = tuple(SLOT.findall(text))
+    return SLOT.sub("%s", text.replace("%", "%%" if slots else "%").replace("|", "\n")), slots
+
+
+def writer(
+    given: Rules, facts: Mapping[str, str], draw: Callable[[], float]
+) -> Callable[[str], str]:
+    """A function from the name of a rule to a text; the same facts fill every form."""
+
+    def say(name: str) -> str:
+        if name in facts:
+            return facts[name]
+        if name[0] == "^":
+            text = say(name[1:])
+            return text[:1].upper() + text[1:]
+        forms, uniform = given[name]
+        u = draw()
+        form, slots = forms[int((u if uniform else u * u) * len(forms))]
+        return form % tuple(map(say, slots)) if slots else form
+
+    return say
