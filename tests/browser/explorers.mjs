@@ -22,6 +22,7 @@ const SCENES = {
   cost: [{}, { preset: "own" }, { preset: "gpt3" }],
   scaling: [{}, { fit: "hoffmann" }, { model: "llama3-8b" }],
   sampling: [{}, { draws: 100 }],
+  pipeline: [{}, { kind: "1f1b", n_micro: 32 }, { kind: "data" }],
   spans: [{}, { rate: 0.75, mean_length: 1 }],
   schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
 };
@@ -49,6 +50,8 @@ const FIGURES = [
   ["scaling", { compute: 1e20, ratio: 20 }, "913 M parameters"],
   ["sampling", { temperature: 0.5 }, "7.39 : 1"],
   ["sampling", { top_k: 2 }, "2 of 10 words"],
+  ["pipeline", {}, "3 / 7 = 42.9 %"],
+  ["pipeline", { kind: "1f1b", n_gpus: 8, n_micro: 32 }, "The first GPU keeps 8 micro-batches, the last 1"],
   ["spans", { sentence: "the cat sat on the mat", rate: 0.5, mean_length: 3 }, "3 of 6 words hidden (50 %), in 1 span"],
   ["schedule", { step: 550 }, "= 1.65e-4"],
   ["schedule", { kind: "wsd", step: 900 }, "rate 1.65e-4, 55.0 % of the peak"],
