@@ -159,7 +159,7 @@ function control(key, option, id, change) {
     row.innerHTML = `<label class="ex-check"><input type="checkbox" id="${id}">${name}</label>`;
   } else if (typeof option.default === "string") {
     row.innerHTML = `<label for="${id}">${name}</label>`
-      + `<input type="text" id="${id}" autocomplete="off" spellcheck="false" maxlength="120">`;
+      + `<input type="text" id="${id}" autocomplete="off" spellcheck="false" maxlength="${option.longest ?? 120}">`;
   } else if (option.as === "number") {
     row.innerHTML = `<label for="${id}">${name}</label><input type="number" id="${id}" `
       + `min="${option.min}" max="${option.max}" step="${option.step ?? 1}">`;

@@ -23,6 +23,7 @@ const SCENES = {
   scaling: [{}, { fit: "hoffmann" }, { model: "llama3-8b" }],
   sampling: [{}, { draws: 100 }],
   pipeline: [{}, { kind: "1f1b", n_micro: 32 }, { kind: "data" }],
+  bpe: [{}, { step: 20 }, { text: "เน็ตช้ามาก связь", step: 3 }],
   spans: [{}, { rate: 0.75, mean_length: 1 }],
   schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
 };
@@ -52,6 +53,8 @@ const FIGURES = [
   ["sampling", { top_k: 2 }, "2 of 10 words"],
   ["pipeline", {}, "3 / 7 = 42.9 %"],
   ["pipeline", { kind: "1f1b", n_gpus: 8, n_micro: 32 }, "The first GPU keeps 8 micro-batches, the last 1"],
+  ["bpe", { step: 3 }, "258 ·the"],
+  ["bpe", { text: "เน็ต" }, "12 tokens for 12 bytes"],
   ["spans", { sentence: "the cat sat on the mat", rate: 0.5, mean_length: 3 }, "3 of 6 words hidden (50 %), in 1 span"],
   ["schedule", { step: 550 }, "= 1.65e-4"],
   ["schedule", { kind: "wsd", step: 900 }, "rate 1.65e-4, 55.0 % of the peak"],
