@@ -9,6 +9,7 @@ apart, so that a second slip in a more special call does not hide it. The teache
 for what is no array, so that reading it can run nothing else (no pickle).
 """
 
+import hashlib
 import importlib
 import io
 import json
@@ -83,10 +84,8 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
     parts = _parts(got)
     for now, then in zip(later, earlier, strict=True):
         parts += [] if all(map(torch.equal, now, then)) else now
-    changed = [
-        i for i, (before, after) in enumerate(zip(case["args"], given["args"], strict=True))
-        if isinstance(before, Tensor) and not torch.equal(before, after)
-    ]  # fmt: skip
+    changed = [i for i, (before, after) in enumerate(zip(case["args"], given["args"], strict=True))
+               if differs(before, after)]  # fmt: skip
     return [_array(part) for part in parts] + [np.array(f"changed argument {i}") for i in changed]
 
 
@@ -147,9 +146,42 @@ def _array(value: object) -> np.ndarray:
         return value.detach().double().numpy()
     if isinstance(value, bool | int | float):
         return np.array(float(value))
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         return np.array(repr(value))
+    leaves = list(_leaves(value))
+    if leaves and all(isinstance(x, bool | int | float) for x in leaves):
+        return np.array(leaves, dtype=float)
+    if leaves and all(isinstance(x, bool | int | str | bytes) for x in leaves):
+        return np.array(hashlib.sha256(repr(_in_order(value)).encode()).hexdigest())
     return np.array(f"{type(value).__name__}")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands in a container inside of an answer, however deep; dicts in the order of keys."""
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted(value, key=str)]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _in_order(value: Any) -> Any:
+    """The same with lists for tuples, and for dicts their items in the order of keys."""
+    if isinstance(value, dict):
+        return [[_in_order(key), _in_order(value[key])] for key in sorted(value, key=str)]
+    return [_in_order(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def differs(before: object, after: object) -> bool:
+    """Whether a call has changed an argument of its own: a tensor, or a list of plain values."""
+    if isinstance(before, Tensor):
+        return not torch.equal(before, after)
+    if not isinstance(before, list):
+        return False
+    plain = all(isinstance(x, int | float | str | bytes | tuple) for x in before)
+    return plain and before != after
 
 
 def same(a: list[np.ndarray], b: list[np.ndarray], tolerance: float = TOLERANCE) -> bool:
@@ -243,6 +275,10 @@ class Fingerprints:
             return Made(value["$made"], *self._decode(value["with"]))
         if isinstance(value, dict) and "$tuple" in value:
             return tuple(self._decode(value["$tuple"]))
+        if isinstance(value, dict) and "$bytes" in value:
+            return bytes.fromhex(value["$bytes"])
+        if isinstance(value, dict) and "$dict" in value:
+            return dict(self._decode(pair) for pair in value["$dict"])
         if isinstance(value, dict):
             return {k: self._decode(v) for k, v in value.items()}
         if isinstance(value, list):
@@ -300,6 +336,11 @@ def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"$made": value.maker, "with": _encode(parts, key, arrays)}
     if isinstance(value, tuple):
         return {"$tuple": _encode(list(value), key, arrays)}
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, dict) and not all(isinstance(k, str) for k in value):
+        return {"$dict": [_encode([k, v], f"{key}/{i}", arrays)
+                          for i, (k, v) in enumerate(value.items())]}  # fmt: skip
     if isinstance(value, dict):
         return {k: _encode(v, f"{key}/{k}", arrays) for k, v in value.items()}
     if isinstance(value, list):

@@ -156,6 +156,16 @@ def cubes() -> Callable[[Tensor], Tensor]:
     return lambda x: (x**3).sum()
 
 
+def byte_chunks(n_bytes: int) -> Callable[[str], list[int]]:
+    """A tokenizer of equal pieces: an id for every `n_bytes` bytes; the last may be shorter."""
+
+    def encode(text: str) -> list[int]:
+        data = text.encode()
+        return [int.from_bytes(data[i : i + n_bytes]) for i in range(0, len(data), n_bytes)]
+
+    return encode
+
+
 def silu_experts(
     weights: Tensor, strict: bool = False, counting: bool = False
 ) -> list[Callable[[Tensor], Tensor]]:
