@@ -62,9 +62,10 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
     """What `function` gives for one case of a probe, as a list of float64 arrays.
 
     A case holds `args` and `kwargs`; for a class also `init` (constructor keywords) and `state`
-    (weights to load). A raised exception is an answer too: its name. So is an argument that the
-    call has changed: its number, or the weights of a module after the call. Random numbers are
-    drawn from seed 0.
+    (weights to load). With `via`, a drill of this package is called with the function and the
+    arguments, and what it reports is the answer. A raised exception is an answer too: its name. So
+    is an argument that the call has changed: its number, or the weights of a module after the call.
+    Random numbers are drawn from seed 0.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -75,6 +76,8 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
         try:
             if "init" in given:
                 function = _module(function, given["init"], given["state"])
+            elif "via" in given:
+                function = _drill(given["via"], function)
             got = function(*given["args"], **given["kwargs"])
         except NotImplementedError:
             raise
@@ -92,10 +95,7 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
 def _make(value: Any, modules: list[nn.Module]) -> Any:
     """The value with every `Made` in it made; modules among them are listed in `modules`."""
     if isinstance(value, Made):
-        place, name = value.maker.split(":")
-        if place.split(".")[0] != __package__:
-            raise ValueError(f"A probe is made by glassbox only, not by {value.maker}.")
-        maker = getattr(importlib.import_module(place), name)
+        maker = _ours(value.maker)
         args, kwargs = _make(clone([value.args, value.kwargs]), modules)
         if isinstance(maker, type) and issubclass(maker, nn.Module):
             modules.append(_module(_there(maker), kwargs, value.state, *args))
@@ -106,6 +106,21 @@ def _make(value: Any, modules: list[nn.Module]) -> Any:
     if isinstance(value, dict):
         return {k: _make(v, modules) for k, v in value.items()}
     return value
+
+
+def _ours(name: str) -> Callable:
+    """What `module:name` stands for; ValueError outside of this package."""
+    place, name = name.split(":")
+    if place.split(".")[0] != __package__:
+        raise ValueError(f"A probe is made by glassbox only, not by {place}:{name}.")
+    return getattr(importlib.import_module(place), name)
+
+
+def _drill(name: str, function: Callable) -> Callable:
+    """A drill with the function in its hands, to be run where the learner's code runs."""
+    from glassbox import check  # which imports this module
+
+    return partial(check.there, _ours(name), function)
 
 
 def _there(maker: type[nn.Module]) -> Callable[..., nn.Module]:
