@@ -1,17 +1,21 @@
 """A small, fast GPT: the reference that later labs train, tune and serve.
 
-One class for every size from `MICRO` to `GPT2_SMALL`. Attention is torch's fused kernel, queries,
-keys and values come from one matrix, the head shares the token table. Training asks for the loss,
-generation keeps keys and values in a cache made once. Pre-norm with learned positions, as GPT-2;
-its published weights fit (`GPT.from_gpt2`). No rotary positions, no experts, no beam search.
+One class for every size from `MICRO` to `GPT2_SMALL`. Attention is torch's fused kernel; queries,
+keys and values come from one matrix; the head shares the token table. Generation keeps keys and
+values in a cache made once. Two functions with gradients written by hand save time on a CPU, where
+moving numbers costs more than computing them. Pre-norm with learned positions, as GPT-2, whose
+weights fit (`GPT.from_gpt2`). No rotary positions, no experts, no beam search.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from glassbox.checkpoints import read_gpt2
 from glassbox.parts import GPTConfig
@@ -31,9 +35,82 @@ class Cache:
 
     def __init__(self, config: GPTConfig, batch: int, size: int, like: Tensor) -> None:
         D, n_kv_heads = config.d_model // config.n_heads, config.n_kv_heads or config.n_heads
-        shape = (config.n_layers, 2, batch, n_kv_heads, size, D)
+        shape = (config.n_layers, batch, 2, n_kv_heads, size, D)  # 2: keys, values
         self.layers = list(torch.empty(shape, dtype=like.dtype, device=like.device))
         self.size, self.length = size, 0
+
+
+# --- by hand, for a CPU ----------------------------------------------------------------------
+
+
+class _Gelu(torch.autograd.Function):
+    """GELU as in GPT-2: x s with s = sigmoid(A (x + b x³)), which is its tanh form rewritten.
+
+    torch's tanh is slow on a CPU. The slope s + x s (1 - s) A (1 + 3 b x²) is made on the way.
+    """
+
+    A, b = 2 * math.sqrt(2 / math.pi), 0.044715
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Piece by piece, so that what is between stays in the processor's cache."""
+        y, slope = torch.empty_like(x), torch.empty_like(x)
+        flat = (t.view(-1, x.shape[-1]).split(128) for t in (x, y, slope))
+        for x_i, y_i, slope_i in zip(*flat, strict=True):
+            square = x_i * x_i
+            s = torch.addcmul(x_i, x_i, square, value=_Gelu.b).mul_(_Gelu.A).sigmoid_()
+            torch.mul(x_i, s, out=y_i)
+            rest = torch.addcmul(y_i, y_i, s, value=-1)  # x s (1 - s)
+            inner = square.mul_(3 * _Gelu.A * _Gelu.b).add_(_Gelu.A)
+            torch.addcmul(s, rest, inner, out=slope_i)
+        ctx.save_for_backward(slope)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """The slope is known."""
+        return grad * ctx.saved_tensors[0]
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Summed cross-entropy of x W^T: (N, C), (V, C), (N,) -> scalar.
+
+    A few rows at a time: their logits become the gradient in place, p minus one at the target, and
+    are used up at once. All N x V of them never exist.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """The loss; both gradients are ready with it."""
+        total, to_x, to_weight = x.new_zeros(()), torch.empty_like(x), torch.zeros_like(weight)
+        pieces = (t.split(256) for t in (x, targets, to_x))
+        for x_i, target, to_x_i in zip(*pieces, strict=True):
+            logs = torch.log_softmax(x_i @ weight.T, -1)
+            total -= logs.gather(1, target[:, None]).sum()
+            p = logs.exp_()
+            p.scatter_add_(1, target[:, None], p.new_full((len(target), 1), -1.0))
+            torch.mm(p, weight, out=to_x_i)
+            to_weight.addmm_(p.T, x_i)
+        ctx.save_for_backward(to_x, to_weight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Both gradients, scaled."""
+        to_x, to_weight = ctx.saved_tensors
+        return to_x * grad, to_weight * grad, None
+
+
+def _by_hand(x: Tensor) -> bool:
+    """Whether the functions above are the faster ones: training on a CPU in one precision."""
+    return (x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling())  # fmt: skip
+
+
+# --- the model -------------------------------------------------------------------------------
 
 
 class Block(nn.Module):
@@ -53,10 +130,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cached: Tensor | None = None,
                 start: int = 0) -> Tensor:  # fmt: skip
-        """(B, T, C) -> (B, T, C); `cached` (2, B, Hkv, size, D) holds `start` tokens and gets T."""
+        """(B, T, C) -> (B, T, C); `cached` (B, 2, Hkv, size, D) holds `start` tokens and gets T."""
         x = x + self._drop(self.out(self._attend(self.qkv(self.norm1(x)), mask, cached, start)))
-        hidden = F.gelu(self.ff_in(self.norm2(x)), approximate="tanh")
-        return x + self._drop(self.ff_out(hidden))
+        wide = self.ff_in(self.norm2(x))
+        wide = _Gelu.apply(wide) if _by_hand(wide) else F.gelu(wide, approximate="tanh")
+        return x + self._drop(self.ff_out(wide))
 
     def _attend(self, qkv: Tensor, mask: Tensor | None, cached: Tensor | None,
                 start: int) -> Tensor:  # fmt: skip
@@ -64,9 +142,8 @@ class Block(nn.Module):
         heads = qkv.view(B, T, -1, self.d_head).transpose(1, 2)  # (B, H + 2 Hkv, T, D)
         q, k, v = heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], 1)
         if cached is not None:
-            end = start + T
-            cached[0, :, :, start:end], cached[1, :, :, start:end] = k, v
-            k, v = cached[:, :, :, :end].unbind()
+            cached[:, :, :, start : start + T] = heads[:, self.n_heads :].unflatten(1, (2, -1))
+            k, v = cached[:, :, :, : start + T].unbind(1)
         y = F.scaled_dot_product_attention(
             q, k, v, mask, self.dropout if self.training else 0.0,
             is_causal=mask is None and T > 1, enable_gqa=self.n_kv_heads < self.n_heads,
@@ -118,10 +195,14 @@ class GPT(nn.Module):
         x = self.hidden(ids, segments, cache)
         if targets is None:
             return self.head(x)
-        logits = self.head(x).flatten(0, 1)
-        return F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits,
-                               targets.flatten(), ignore_index=IGNORED,
-                               reduction=reduction)  # fmt: skip
+        x, targets = x.flatten(0, 1), targets.flatten()
+        if not _by_hand(x):
+            return F.cross_entropy(self.head(x), targets, ignore_index=IGNORED, reduction=reduction)
+        keep = targets != IGNORED
+        if not keep.all():
+            x, targets = x[keep], targets[keep]
+        total = _HeadLoss.apply(x, self.head.weight, targets)
+        return total / len(targets) if reduction == "mean" else total
 
     def loss(self, ids: Tensor, targets: Tensor, segments: Tensor | None = None,
              reduction: str = "mean") -> Tensor:  # fmt: skip
@@ -170,21 +251,22 @@ class GPT(nn.Module):
         Temperature 0 takes the likeliest token. `stop`: an id after which a row repeats it; once
         all rows have met it the answer ends there. A full context is cut to its second half.
         """
-        was, n = self.training, ids.shape[1]
-        self.eval()
-        cache = self.cache(len(ids), min(n + n_new, self.config.context_len))
+        n, room = ids.shape[1], min(ids.shape[1] + n_new, self.config.context_len)
         found = torch.cat([ids, ids.new_zeros(len(ids), n_new)], 1)
-        fresh = ids[:, -cache.size :]
         done = torch.zeros(len(ids), 1, dtype=torch.bool, device=ids.device)
+        cache, was = self.cache(len(ids), room), self.training
+        self.eval()
+        step, unread = _stepper(self, cache), ids[:, -room:]
         for at in range(n, n + n_new):
-            if cache.length == cache.size:
-                cache.length, fresh = 0, found[:, at - max(1, cache.size // 2) : at]
-            logits = self.head(self.hidden(fresh, cache=cache)[:, -1])
-            fresh = choose(logits, temperature, top_k, top_p, generator)
+            if cache.length == room:
+                cache.length, unread = 0, found[:, at - max(1, room // 2) : at]
+            one = unread.shape[1] == 1
+            logits = step(unread) if one else self.head(self.hidden(unread, cache=cache)[:, -1])
+            unread = choose(logits, temperature, top_k, top_p, generator)
             if stop is not None:
-                fresh = fresh.masked_fill(done, stop)
-                done |= fresh == stop
-            found[:, at : at + 1] = fresh
+                unread = unread.masked_fill(done, stop)
+                done |= unread == stop
+            found[:, at : at + 1] = unread
             if stop is not None and done.all():
                 found = found[:, : at + 1]
                 break
@@ -218,6 +300,44 @@ class GPT(nn.Module):
                                 else value)  # fmt: skip
         if not self.config.tied:
             self.head.weight.copy_(plain["lm_head.weight"])
+
+
+def _stepper(model: GPT, cache: Cache) -> Callable[[Tensor], Tensor]:
+    """A function (B, 1) ids -> (B, V) logits that reads one more token into the cache.
+
+    `GPT.hidden` for a single token without what a small model spends its time on: asking modules
+    for their parameters. The test compares the two.
+    """
+    norm, linear, gelu = torch.layer_norm, F.linear, F.gelu
+    attend, grouped = F.scaled_dot_product_attention, {}
+    config, shape = model.config, (model.config.d_model,)
+    H, D, B = config.n_heads, config.d_model // config.n_heads, cache.layers[0].shape[0]
+    if config.n_kv_heads not in (None, H):
+        grouped = {"enable_gqa": True}
+    weights = [
+        [(part.weight, part.bias) for part in (b.norm1, b.qkv, b.out, b.norm2, b.ff_in, b.ff_out)]
+        for b in model.blocks
+    ]
+    token, position = model.token.weight, model.position.weight
+    last, head = (model.norm.weight, model.norm.bias), model.head.weight
+
+    def step(ids: Tensor) -> Tensor:
+        t = cache.length
+        x = F.embedding(ids[:, 0], token) + position[t]  # (B, C)
+        for (norm1, qkv, out, norm2, ff_in, ff_out), cached in zip(
+            weights, cache.layers, strict=True
+        ):
+            heads = linear(norm(x, shape, *norm1), *qkv).view(B, -1, 1, D)
+            cached[:, :, :, t : t + 1] = heads[:, H:].unflatten(1, (2, -1))
+            k, v = cached[:, :, :, : t + 1].unbind(1)
+            y = attend(heads[:, :H], k, v, **grouped)
+            x = x + linear(y.view(B, -1), *out)
+            wide = gelu(linear(norm(x, shape, *norm2), *ff_in), approximate="tanh")
+            x = x + linear(wide, *ff_out)
+        cache.length += 1
+        return linear(norm(x, shape, *last), head)
+
+    return step
 
 
 def choose(
