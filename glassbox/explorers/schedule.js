@@ -10,7 +10,7 @@ export const ABOUT = {
     "kind": { "default": "cosine", "label": "After the warm-up", "as": "radio", "wide": true, "choices": {
       "cosine": "cosine", "linear": "linear", "constant": "constant", "wsd": "WSD" } },
     "step": { "default": 0, "min": 0, "max": 120000, "label": "Step s" },
-    "peak": { "default": 0.0003, "min": 0.000001, "max": 0.1, "step": 0.1, "log": true, "label": "Peak rate" },
+    "peak": { "default": 0.0003, "min": 0.00001, "max": 1, "step": 0.00001, "label": "Peak rate", "as": "number" },
     "warmup": { "default": 100, "min": 0, "max": 100000, "label": "Warm-up w", "as": "number" },
     "total": { "default": 1000, "min": 10, "max": 100000, "label": "Steps n", "as": "number" },
     "floor": { "default": 0.1, "min": 0, "max": 1, "step": 0.05, "label": "Floor / peak" },
@@ -95,7 +95,7 @@ export function view(s) {
   return { svg: svgFigure(340, 230, `${title}; peak ${sci(s.peak)}, warm-up ${whole(s.warmup)} of ${whole(s.total)} steps`, body),
     summary, shown: ["kind", "step", "peak", "warmup", "total", ...(s.kind === "constant" ? [] : ["floor"]),
       ...(s.kind === "wsd" ? ["decay"] : [])],
-    limits: { step: { max: end, text: whole }, peak: { text: sci }, floor: { text: (v) => v.toFixed(2) },
+    limits: { step: { max: end, text: whole }, floor: { text: (v) => v.toFixed(2) },
       decay: { text: (v) => v.toFixed(2) } } };
 }
 
