@@ -177,6 +177,7 @@ def _warm(lab: Lab, modules: tuple[str, ...], tier: str) -> Host:
         close()
         for module in modules:  # the judge's side needs them too, and is forked from here
             desk.warm(module)
+        isolate.ready_to_fork()
         _host = Host(*key)
         Finalize(None, close, exitpriority=10)  # when this process ends, a worker's too
     return _host

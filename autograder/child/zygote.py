@@ -8,7 +8,6 @@ Started as `python -m child.zygote FD TIER MODULE…`, by `autograder.host` alon
 """
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -280,8 +279,7 @@ def main() -> None:
     except BaseException as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         return
-    gc.collect()
-    gc.freeze()
+    isolate.ready_to_fork()
     control.send(json.dumps({"ready": True, "threads": threading.active_count()}).encode())
     Zygote(control, tier, data, int(float(gigabytes) * (1 << 30))).run()
 
