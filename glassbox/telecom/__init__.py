@@ -3,7 +3,10 @@
 `documents(seed)` streams it, `corpus(n_bytes)` gives one string.
 """
 
-from glassbox.telecom.corpus import (
+from glassbox.telecom.facts import ERRORS, NAMES, PLANS, SERVICE_LEVELS, SITES, TEAMS
+from glassbox.telecom.languages import parallel
+from glassbox.telecom.loaders import local, public
+from glassbox.telecom.stream import (
     KINDS,
     Record,
     corpus,
@@ -12,9 +15,6 @@ from glassbox.telecom.corpus import (
     record,
     write,
 )
-from glassbox.telecom.facts import ERRORS, NAMES, PLANS, SERVICE_LEVELS, SITES, TEAMS
-from glassbox.telecom.languages import parallel
-from glassbox.telecom.loaders import local, public
 
 __all__ = ["ERRORS", "KINDS", "NAMES", "PLANS", "SERVICE_LEVELS", "SITES", "TEAMS", "Record",
            "corpus", "document", "documents", "local", "parallel", "public", "record",

@@ -1,13 +1,23 @@
 """Conversations of a customer with an agent, some with turns that switch the language.
 
-Fourteen topics, each a rule of the grammar below; facts (plan, price, error code, site, ticket) are
-drawn once and agree with the tables of `facts`. In one dialogue of five the customer mixes English
-with Spanish, German, Hindi in Latin letters, or Thai.
+Fourteen topics, each a rule `talk_...` of the grammar below; facts (plan, price, error code, site,
+ticket) are drawn once and agree with the tables of `facts`. In one dialogue of seven the customer
+mixes English with Spanish, German, Hindi in Latin letters, or Thai.
 """
 
 from collections.abc import Callable
 
-from glassbox.telecom.facts import ERRORS, NAMES, OPERATOR, PLANS, SERVICE_LEVELS, SITES, volume
+from glassbox.telecom.facts import (
+    ERROR_WORDS,
+    ERRORS,
+    LEVEL_WORDS,
+    NAMES,
+    OPERATOR,
+    OTHER_PLAN_WORDS,
+    PLAN_WORDS,
+    PLANS,
+    SITES,
+)
 from glassbox.telecom.grammar import Rules, rules, writer
 
 TOPICS: tuple[str, ...] = (
@@ -17,8 +27,8 @@ TOPICS: tuple[str, ...] = (
 LANGUAGES: tuple[str, ...] = ("en", "es", "de", "hi", "th")
 
 GRAMMAR = """
-fault
-    C: {hi} {complaint} {urgent}|A: {greet} {sorry} {ask_code}|C: {tell_code}
+talk_fault
+    C: {hi} {complaint}{maybe_urgent}|A: {greet} {sorry} {ask_code}|C: {tell_code}
         |A: {explain} {fix}{end_fault}
     A: {greet} {offer}|C: {complaint} {tell_code}|A: {sorry} {explain} {fix}{end_fault}
     C: {hi} {tell_code}|A: {greet} {explain} {ask_line}|C: {tell_line}|A: {thank} {fix}{end_fault}
@@ -53,8 +63,10 @@ when2
     after the storm
     while I was on a call
     on {day}
-urgent
+maybe_urgent
     -
+     {urgent}
+urgent
     Please help me.
     I need it for work.
     It is urgent.
@@ -85,9 +97,8 @@ fix
     Please {step1}. If that does not help, {step2}.
     Two things help here: {step1}, and after that {step2}.
 hold
-    |C: {wait}
-    -
     |C: {wait}|A: {take_time}
+    -
     |C: {how}|A: {lead}
 wait
     One moment.
@@ -107,9 +118,9 @@ lead
     It is on the first page of the app under help, and then you {step1}.
     Yes, nothing is lost. Simply {step1}.
 works
-    {yes} Now it works.
+    {good} Now it works.
     It works again. {thanks}
-    {yes} The connection is back.
+    {good} The connection is back.
     That was it. {thanks}
 fails
     It still does not work.
@@ -130,11 +141,10 @@ ask_when
     How long must I wait?
     And who tells me?
 when_fixed
-    It is a {severity} case: repaired within {repair} hours, and you hear from us every {update}
-        minutes.
-    The team answers within {response} minutes and repairs within {repair} hours.
-    Within {repair} hours. That is our promise for {severity}.
-    At the latest in {repair} hours. You get a message when it is done.
+    It is a {severity} case: repaired within {repair}, and you hear from us every {update}.
+    The team answers within {response} and repairs within {repair}.
+    Within {repair}. That is our promise for {severity}.
+    At the latest in {repair}. You get a message when it is done.
 ask_line
     Which line is it?
     May I have your number?
@@ -144,7 +154,7 @@ tell_line
     My number is {number}.
     {number}, the contract is on {customer}.
     {number}, and I am at {site}.
-price
+talk_price
     C: {hi} {ask_price}|A: {greet} {tell_price}{more_price}{close}
     A: {greet} {offer}|C: {ask_price}|A: {tell_price}{more_price}{close}
     C: {hi} {ask_advice}|A: {greet} {ask_need}|C: {need}|A: {advise}{more_price}{close}
@@ -170,8 +180,8 @@ ask_contract
     Am I bound for long?
     Can I leave when I want?
 tell_contract
-    The contract for {plan} is {contract}.
-    {plan} comes with {contract}.
+    The minimum for {plan} is {contract}.
+    {plan} runs for {contract} at least.
 ask_speed
     And how fast is it?
     What speed do I get?
@@ -213,7 +223,7 @@ advise
     Then I would take {plan}: {price} euros a month, {data}.
     {plan} fits well. It costs {price} euros a month and has {data}.
     Have a look at {plan}, with {data} for {price} euros a month.
-change_plan
+talk_change_plan
     C: {hi} {want_change}|A: {greet} {tell_other} {ask_sure}|C: {sure}|A: {changed}{close}
     C: {hi} {want_change}|A: {greet} {ask_line}|C: {tell_line}|A: {thank} {tell_other} {ask_sure}
         |C: {sure}|A: {changed}{close}
@@ -234,7 +244,7 @@ changed
     Done. {plan2} starts on {day}, and your number stays {number}.
     I have changed it. The next invoice shows {price2} euros.
     It is in the system as {ticket}. You keep your number.
-invoice
+talk_invoice
     C: {hi} {bill_problem}|A: {greet} {sorry} {check_bill}{bill_end}{close}
     A: {greet} {offer}|C: {bill_problem}|A: {ask_line}|C: {tell_line}
         |A: {thank} {check_bill}{bill_end}{close}
@@ -252,8 +262,8 @@ check_bill
     The discount ended in {month}; that makes {extra} euros.
 bill_end
     |C: {not_fair}|A: {give_back}
-    |C: {i_see}
-    |C: {not_fair}|A: {explain_bill}|C: {i_see}
+    |C: {i_see}|A: {clear}
+    |C: {not_fair}|A: {explain_bill}|C: {i_see}|A: {clear}
     |C: {ask_pay}|A: {tell_pay}
 not_fair
     I did not know that.
@@ -267,6 +277,10 @@ give_back
 explain_bill
     It is on page two of the contract, but I can set a limit of {20-60} euros for you.
     The app shows each call. I have sent you the list.
+clear
+    You are welcome.
+    I am happy that it is clear now.
+    If anything else looks strange, please write to us.
 i_see
     I see. {thanks}
     Ah, that was my trip.
@@ -279,7 +293,7 @@ tell_pay
     You can pay in the app or at any bank until {day}.
     Yes, half now and half on the first of next month.
     By card in the app, or in the shop at {site}.
-roaming
+talk_roaming
     C: {hi} {abroad}|A: {greet} {roaming_answer}{roaming_more}{close}
     A: {greet} {offer}|C: {abroad}|A: {roaming_answer}{roaming_more}{close}
 abroad
@@ -298,15 +312,15 @@ country
     Norway
 roaming_answer
     Please switch on roaming in the app, and restart the phone in {country}.
-    {plan} works in {country} when roaming is on. It is {roaming} in the app now.
+    {plan} works in {country} when roaming is on. It is off in the app now.
     In {country} you need the travel pack: {5-15} euros for a week with {1-5} GB.
     Without a pack each MB costs money, so please book one before {day}.
 roaming_more
     -
     |C: {ask_calls}|A: {tell_calls}
     |C: {please_book}|A: {booked_pack}
-    |C: I see {code_roaming} on the phone.
-        |A: That code means that roaming is switched off for the line. I have switched it on; wait ten minutes.
+    |C: I see {code_roaming} on the phone.|A: That code means that roaming is switched off for
+        the line. I have switched it on; please wait ten minutes.
 ask_calls
     And calls?
     Can people still call me?
@@ -322,10 +336,7 @@ please_book
 booked_pack
     It is on from {day}. You get a message when 80% is used.
     Done, with reference {ticket}.
-roaming
-    on
-    off
-top_up
+talk_top_up
     C: {hi} {balance}|A: {greet} {top_answer}{top_more}{close}
 balance
     My balance is gone after {2-9} days.
@@ -349,7 +360,7 @@ top_reason
     An update of {100-900} MB ran outside {plan}. I have blocked that for you.
     The plan {plan} renewed on {day} for {price} euros.
     There were calls to a service number on {day}.
-sim
+talk_sim
     C: {hi} {sim_problem}|A: {greet} {check_identity}|C: {identity}
         |A: {thank} {sim_answer}{sim_more}{close}
 sim_problem
@@ -375,7 +386,7 @@ sim_more
     |C: {works}|A: {glad}
     -
     |C: Does it cost anything?|A: No, the first one in a year is free. After that it is {4-9} euros.
-move
+talk_move
     C: {hi} {moving}|A: {greet} {move_ask}|C: {move_date}|A: {move_answer}{move_more}{close}
 moving
     I am moving to {site} and want to keep {plan}.
@@ -397,8 +408,8 @@ move_more
     -
     |C: Must I be at home?|A: Yes, from {hour} for about two hours. Team {team_fibre} calls you
         before.
-    |C: What does it cost?|A: The move is free with {contract}, otherwise {20-50} euros.
-cancel
+    |C: What does it cost?|A: The move is free once a year, otherwise {20-50} euros.
+talk_cancel
     C: {hi} {want_out}|A: {greet} {ask_why}|C: {why}|A: {keep}{cancel_end}{close}
 want_out
     I want to end my contract for {plan}.
@@ -415,13 +426,13 @@ why
     I found something with more data.
 keep
     I can offer {plan2} for {price2} euros a month instead.
-    The contract is {contract}. The last day is in {month}.
+    The minimum was {contract}. The last day is in {month}.
     Would a discount of {2-9} euros for half a year help?
 cancel_end
     |C: No, please end it.|A: It is done. The last day is {day}, the reference {ticket}.
     |C: {take_it}|A: {booked}
     |C: Let me think about it.|A: Of course. I have written down the offer as {ticket}.
-outage
+talk_outage
     C: {hi} {all_down}|A: {greet} {outage_known}|C: {ask_when}|A: {when_fixed}{outage_more}{close}
     C: {hi} {all_down}|A: {greet} {outage_unknown}|C: {neighbours}|A: {ticket_opened}
         |C: {ask_when}|A: {when_fixed}{close}
@@ -431,7 +442,7 @@ all_down
     Is there a fault at {site}?
     All phones in our office at {site} are dead since {when}.
 outage_known
-    Yes, we know about it: {cause_site}. Team {team} is working on it.
+    Yes, we know about it: {cause_site}. Team {site_team} is working on it.
     There is a fault at {site} since {hour}. The ticket is {ticket}.
     Site {site_code} is down because {cause_site}.
 outage_unknown
@@ -445,13 +456,7 @@ outage_more
     -
     |C: Do I get money back?|A: Yes, for each day without service one thirtieth of the price.
     |C: I have a shop here.|A: I can send you a router with mobile data until {day}.
-cause_site
-    the power is off
-    a digger cut the fibre
-    a link is unstable
-    the base station has lost its time signal
-    the technicians change the antennas
-port_number
+talk_port_number
     C: {hi} {port_wish}|A: {greet} {port_answer}|C: {port_question}|A: {port_reply}{close}
 port_wish
     I want to bring my number {number} to you.
@@ -471,7 +476,7 @@ port_reply
     It is free for you.
     Thank you, I have started it. The order is {ticket}.
     Then we start again the next day, and you keep the old card.
-speed
+talk_speed
     C: {hi} {slow}|A: {greet} {sorry} {slow_ask}|C: {slow_facts}|A: {slow_answer}{slow_more}{close}
 slow
     My connection is slow since {when}.
@@ -493,10 +498,10 @@ slow_answer
     {plan} gives up to {speed} Mbit/s. The line is fine, so please test once by cable.
     The cell at {site} is full in the evening. We add capacity in {month}.
 slow_more
-    |C: {wait}|A: {take_time}|C: Now it is {50-99}. {thanks}
+    |C: {wait}|A: {take_time}|C: Now it is {50-99}. {thanks}|A: {glad}
     -
     |C: {fails}|A: {ticket_opened}
-complaint_call
+talk_complaint
     C: {hi} {angry}|A: {greet} {calm} {ask_case}|C: {case}|A: {case_found}|C: {ask_when}
         |A: {when_fixed}{close}
 angry
@@ -523,7 +528,7 @@ case_found
     {ticket} is with {team}. I have raised it to {severity}.
     I have found it. The cause is known: {cause}.
     The ticket was closed by mistake. I have opened it again.
-lost_phone
+talk_lost_phone
     C: {hi} {lost}|A: {greet} {lost_check}|C: {identity}|A: {lost_done}|C: {lost_more}
         |A: {lost_reply}{close}
 lost
@@ -576,9 +581,12 @@ glad
     That is good news.
 yes
     Yes.
-    Yes, please.
     Okay.
+    Yes, of course.
+good
     Great.
+    Okay.
+    Very good.
 thanks
     Thank you.
     Thanks.
@@ -586,7 +594,7 @@ thanks
     Thanks for the quick help.
 close
     |C: {thanks}|A: {bye}
-    |A: {anything}|C: {no_more}|A: {bye}
+     {anything}|C: {no_more}|A: {bye}
     |C: {thanks} {bye_customer}
     -
 anything
@@ -617,7 +625,9 @@ hi
 yes
     Sí.
     Claro.
-    Vale, perfecto.
+good
+    Perfecto.
+    Vale, muy bien.
 thanks
     Gracias.
     Muchas gracias.
@@ -657,7 +667,9 @@ hi
 yes
     Ja.
     Ja, genau.
+good
     Super.
+    Sehr gut.
 thanks
     Danke.
     Vielen Dank.
@@ -693,11 +705,13 @@ no_more
 hi
     Namaste.
     Namaste ji.
-    Hello ji, main {customer} bol raha hoon.
+    Hello ji, main {customer}.
 yes
     Haan ji.
-    Theek hai.
     Haan, bilkul.
+good
+    Theek hai.
+    Bahut accha.
 thanks
     Dhanyavaad.
     Bahut dhanyavaad.
@@ -708,7 +722,7 @@ urgent
     Please jaldi kijiye.
 wait
     Ek minute rukiye.
-    Main try kar raha hoon.
+    Thoda time dijiye.
 bye_customer
     Namaste.
     Phir milenge.
@@ -731,40 +745,41 @@ no_more
 """,
     "th": """
 hi
-    สวัสดีครับ
-    สวัสดีค่ะ
+    สวัสดี{pp}
 yes
-    ครับ
-    ได้ครับ
-    โอเคค่ะ
+    ได้{pp}
+    ใช่{pp}
+good
+    โอเค{pp}
+    ดีมาก{pp}
 thanks
-    ขอบคุณครับ
-    ขอบคุณมากค่ะ
+    ขอบคุณ{pp}
+    ขอบคุณมาก{pp}
 urgent
-    ด่วนมากครับ
-    ต้องใช้ทำงานค่ะ
-    ช่วยหน่อยครับ
+    ด่วนมาก{pp}
+    ต้องใช้ทำงาน{pp}
+    ช่วยหน่อยนะ{pq}
 wait
-    รอสักครู่นะครับ
-    กำลังลองอยู่ค่ะ
+    รอสักครู่นะ{pq}
+    กำลังลองอยู่{pp}
 bye_customer
-    สวัสดีครับ
+    สวัสดี{pp}
 when
     เมื่อวาน
     เมื่อเช้านี้
     เมื่อคืน
 ask_when
-    จะใช้ได้เมื่อไหร่ครับ
-    ใช้เวลานานไหมคะ
+    จะใช้ได้เมื่อไหร่{pq}
+    ใช้เวลานานไหม{pq}
 ask_price
-    {plan} ราคาเท่าไหร่ครับ
-    แพ็กเกจ {plan} เดือนละเท่าไหร่คะ
+    {plan} ราคาเท่าไหร่{pq}
+    แพ็กเกจ {plan} เดือนละเท่าไหร่{pq}
 complaint
-    {device} ใช้ไม่ได้ตั้งแต่{when}ครับ
-    ไม่มีสัญญาณตั้งแต่{when}ค่ะ
-    เน็ตหลุดทุก {5-30} นาทีครับ
+    {device} ใช้ไม่ได้ตั้งแต่{when}{pp}
+    ไม่มีสัญญาณตั้งแต่{when}{pp}
+    เน็ตหลุดทุก {5-30} นาที{pp}
 no_more
-    ไม่มีแล้วครับ {thanks}
+    ไม่มีแล้ว{pp} {thanks}
 """,
 }
 
@@ -780,45 +795,54 @@ TABLES = {
 def _compile(more: str = "") -> Rules:
     """The grammar with the rules of another language in place of the English ones."""
     text = [part.replace("C: ", "Customer: ").replace("A: ", "Agent: ") for part in (GRAMMAR, more)]
-    english, other = (rules(part, **TABLES) for part in text)
+    english, other = (rules(part, 4, **TABLES) for part in text)
     return english | {name: rule for name, rule in other.items() if name not in TABLES}
 
 
 RULES: dict[str, Rules] = {language: _compile(MIXED.get(language, "")) for language in LANGUAGES}
-ERROR_FACTS = tuple(
-    {"code": e.code, "title": e.title, "cause": e.cause, "step1": e.steps[0], "step2": e.steps[1],
-     "team": e.team} for e in ERRORS
-)  # fmt: skip
-PLAN_FACTS = tuple(
-    {"plan": p.name, "price": str(p.price), "data": volume(p), "speed": str(p.speed),
-     "contract": f"a contract of {p.contract} months" if p.contract
-     else "no minimum, it ends any month"} for p in PLANS
-)  # fmt: skip
-OTHER_PLAN_FACTS = tuple({f"{key}2": value for key, value in facts.items()} for facts in PLAN_FACTS)
-LEVEL_FACTS = tuple(
-    {"severity": s.severity, "response": str(s.response_minutes), "update": str(s.update_minutes),
-     "repair": str(s.repair_hours)} for s in SERVICE_LEVELS
-)  # fmt: skip
 FIXED = {"operator": OPERATOR, "code_roaming": "E118", "code_balance": "E407",
          "code_esim": "E123", "team_fibre": "Fibre Access"}  # fmt: skip
+SITE_FAULTS = tuple(
+    {"cause_site": cause, "site_team": team} for cause, team in (
+        ("the power is off", "Radio Access"),
+        ("a digger cut the fibre", "Fibre Access"),
+        ("the link to the site goes up and down", "Transport"),
+        ("the base station has lost its time signal", "Transport"),
+        ("the antennas are being changed", "Radio Access"),
+    )
+)  # fmt: skip
+MOBILE = tuple(n for n, plan in enumerate(PLANS) if plan.kind != "fibre")
+FITTING = {  # the plans that a topic can be about; all of them elsewhere
+    "top_up": tuple(n for n, plan in enumerate(PLANS) if plan.kind == "prepaid"),
+    "move": tuple(n for n, plan in enumerate(PLANS) if plan.kind in ("fibre", "business")),
+    **dict.fromkeys(("roaming", "sim", "port_number", "lost_phone"), MOBILE),
+}
+ALL_PLANS = tuple(range(len(PLANS)))
+LEVELS = {"outage": (0, 2), "complaint": (1, 2)}  # first severity and how many; P3, P4 elsewhere
 
 
 def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
     """Topic, language and text of one dialogue."""
-    topic = TOPICS[int(draw() * len(TOPICS))] if draw() < 0.7 else TOPICS[int(draw() * 2)]
-    language = LANGUAGES[1 + int(draw() * 4)] if draw() < 0.2 else "en"
+    among = 2 if draw() < 0.5 else len(TOPICS)  # half of all calls are about faults and prices
+    topic = TOPICS[int(draw() * among)]
+    language = LANGUAGES[1 + int(draw() * 4)] if draw() < 0.15 else "en"
     site = SITES[int(draw() * len(SITES))]
-    plan = int(draw() * len(PLANS))
+    plans = FITTING.get(topic, ALL_PLANS)
+    plan = plans[int(draw() * len(plans))]
     other = (plan + 1 + int(draw() * (len(PLANS) - 1))) % len(PLANS)
+    first, levels = LEVELS.get(topic, (2, 2))
     number = int(draw() * 1000)
+    extra = 2 + int(draw() * 20)
+    he = draw() < 0.5
     facts = {
-        **FIXED, **ERROR_FACTS[int(draw() * len(ERRORS))], **PLAN_FACTS[plan],
-        **OTHER_PLAN_FACTS[other], **LEVEL_FACTS[int(draw() * 4)],
+        **FIXED, **ERROR_WORDS[int(draw() * len(ERRORS))], **PLAN_WORDS[plan],
+        **OTHER_PLAN_WORDS[other], **LEVEL_WORDS[first + int(draw() * levels)],
+        **SITE_FAULTS[int(draw() * len(SITE_FAULTS))],
         "site": site.name, "site_code": site.code,
         "customer": NAMES[int(draw() * len(NAMES))], "agent": NAMES[int(draw() * len(NAMES))],
         "ticket": f"T{int(draw() * 10000):04d}", "number": f"+44 7700 900{number:03d}",
-        "contract_id": f"C{number:03d}", "extra": str(int(2 + draw() * 20)),
+        "contract_id": f"C{number:03d}", "extra": str(extra),
+        "amount": str(PLANS[plan].price + extra),
+        "pp": "ครับ" if he else "ค่ะ", "pq": "ครับ" if he else "คะ",  # Thai politeness
     }  # fmt: skip
-    facts["amount"] = str(PLANS[plan].price + int(facts["extra"]))
-    say = writer(RULES[language], facts, draw)
-    return topic, language, say("complaint_call" if topic == "complaint" else topic)
+    return topic, language, writer(RULES[language], facts, draw)(f"talk_{topic}")

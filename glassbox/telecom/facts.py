@@ -172,3 +172,28 @@ def service_level(severity: str) -> ServiceLevel:
 def volume(of: Plan) -> str:
     """The data volume in words: "25 GB" or "unlimited data"."""
     return "unlimited data" if of.data is None else f"{of.data} GB"
+
+
+def duration(minutes: int) -> str:
+    """Minutes in words: "30 minutes", "4 hours"."""
+    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+
+
+# What fills the slots of the grammar, by table.
+ERROR_WORDS: tuple[dict[str, str], ...] = tuple(
+    {"code": e.code, "area": e.area, "title": e.title, "cause": e.cause, "step1": e.steps[0],
+     "step2": e.steps[1], "team": e.team,
+     "duty": next(team.duty for team in TEAMS if team.name == e.team)} for e in ERRORS
+)  # fmt: skip
+PLAN_WORDS: tuple[dict[str, str], ...] = tuple(
+    {"plan": p.name, "price": str(p.price), "data": volume(p), "speed": str(p.speed),
+     "contract": f"{p.contract} months" if p.contract else "one month"} for p in PLANS
+)  # fmt: skip
+OTHER_PLAN_WORDS: tuple[dict[str, str], ...] = tuple(
+    {f"{slot}2": word for slot, word in words.items()} for words in PLAN_WORDS
+)
+LEVEL_WORDS: tuple[dict[str, str], ...] = tuple(
+    {"severity": s.severity, "meaning": s.meaning, "response": duration(s.response_minutes),
+     "response_minutes": str(s.response_minutes), "update": duration(s.update_minutes),
+     "repair": duration(60 * s.repair_hours)} for s in SERVICE_LEVELS
+)  # fmt: skip

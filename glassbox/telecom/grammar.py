@@ -2,36 +2,39 @@
 
 A rule is a line with its name; the indented lines below are its forms. In a form `{x}` is a fact of
 the document or a form of rule x, `{^x}` the same with a capital, `{10-59}` a whole number from that
-range, `|` a line break, and `-` alone is an empty form; a line indented twice goes on the form
-above. Earlier forms are drawn more often: form floor(u² n) of n for a uniform u, as real text also
-has few phrases that are frequent and many that are rare. The only source of chance is `random.Random.random`, whose sequence for an integer
-seed Python promises to keep; products of two floats are exact by IEEE 754.
+range, `|` a line break, and `-` alone is an empty form. A line indented by eight goes on the form
+above; a fifth space belongs to the form. Earlier forms are drawn more often, as in real text few
+phrases are frequent and many are rare: form floor(n * u^p) of n for a uniform u.
+
+The only source of chance is `random.Random.random`, whose sequence for an integer seed Python
+promises to keep; products of floats are exact by IEEE 754 on every machine, so the same seed gives
+the same text everywhere.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 
 Form = tuple[str, tuple[str, ...]]
-Rule = tuple[tuple[Form, ...], bool]  # the forms; whether all are equally likely
+Rule = tuple[tuple[Form, ...], int]  # the forms, and the power p: 1 (equal chances), 2 or 4
 Rules = dict[str, Rule]
 SLOT = re.compile(r"\{([^}]+)\}")
 
 
-def rules(text: str, **tables: Iterable[str]) -> Rules:
-    """The rules in `text`; each table is one more rule, whose forms are equally likely."""
+def rules(text: str, power: int = 2, **tables: Iterable[str]) -> Rules:
+    """The rules in `text`; each table is one more rule, whose forms have equal chances."""
     forms: dict[str, list[Form]] = {}
     for line in re.sub(r"\n {8}(?=\|)", "", text).replace("\n        ", " ").splitlines():
         if line.strip() and not line.startswith(" "):
             here = forms.setdefault(line.strip(), [])
         elif line.strip():
-            here.append(_form(line.strip()))
-    found: Rules = {name: (tuple(some), False) for name, some in forms.items()}
-    found |= {name: (tuple((item, ()) for item in some), True) for name, some in tables.items()}
+            here.append(_form(line[4:].rstrip()))
+    found: Rules = {name: (tuple(some), power) for name, some in forms.items()}
+    found |= {name: (tuple((item, ()) for item in some), 1) for name, some in tables.items()}
     for some, _ in list(found.values()):
         for slot in {slot for _, slots in some for slot in slots}:
             if numbers := re.fullmatch(r"(\d+)-(\d+)", slot):
                 low, high = map(int, numbers.groups())
-                found[slot] = (tuple((str(n), ()) for n in range(low, high + 1)), True)
+                found[slot] = (tuple((str(n), ()) for n in range(low, high + 1)), 1)
     return found
 
 
@@ -54,9 +57,13 @@ def writer(
         if name[0] == "^":
             text = say(name[1:])
             return text[:1].upper() + text[1:]
-        forms, uniform = given[name]
+        forms, power = given[name]
         u = draw()
-        form, slots = forms[int((u if uniform else u * u) * len(forms))]
+        if power > 1:
+            u *= u
+            if power > 2:
+                u *= u
+        form, slots = forms[int(u * len(forms))]
         return form % tuple(map(say, slots)) if slots else form
 
     return say
