@@ -100,10 +100,10 @@ def span_facts(span_corrupt: Callable, n: int, rate: float, mean_length: float) 
     """What can be said of twenty corruptions of the ids 0 ... n - 1 wherever the spans lie.
 
     Sentinels are 1000, 1001, ...; the end of sequence is 2000. Means over the draws of: length of
-    source and target, sentinels in each, ends in each, whether the target begins with a sentinel
-    and ends with one and the end, whether sentinels come in order and each once, whether the
-    source keeps the order, whether no two sentinels touch in the source, whether source and target
-    together hold all ids once; whether the draws differ.
+    source and target, sentinels in each, ends in each, whether the source and the target begin with
+    a sentinel and the target ends with one and the end, whether sentinels come in order and each
+    once, whether the source keeps the order, whether two sentinels touch in it, whether both
+    together hold all ids once. Last, whether the draws differ.
     """
     gen, seen, texts = torch.Generator().manual_seed(0), [], set()
     sentinels = list(range(1000, 1000 + n + 2))
@@ -116,7 +116,8 @@ def span_facts(span_corrupt: Callable, n: int, rate: float, mean_length: float) 
         seen.append([
             len(source), len(target), len(marks[0]), len(marks[1]),
             source.count(2000), target.count(2000),
-            target[:1] == [1000], len(target) > 1 and target[-1] == 2000 and target[-2] >= 1000,
+            source[:1] == [1000], target[:1] == [1000],
+            len(target) > 1 and target[-1] == 2000 and target[-2] >= 1000,
             marks[0] == sentinels[: len(marks[0])], marks[1] == sentinels[: len(marks[1])],
             kept == sorted(kept), touching, sorted(kept + dropped) == list(range(n)),
         ])  # fmt: skip
@@ -148,6 +149,22 @@ def adamw_path(step: Callable, starts: list[Tensor], grads: list[list[Tensor]], 
         for p, grad, state, kept in zip(parameters, clone(now), states, values, strict=True):
             with torch.enable_grad():
                 step(p, grad, state, lr, betas, eps, weight_decay)
+            kept.append(p.detach().clone())
+    return [torch.stack(kept) for kept in values]
+
+
+def torch_adamw(starts: list[Tensor], grads: list[list[Tensor]], lr: float,
+                betas: tuple[float, float], eps: float, weight_decay: float
+                ) -> list[Tensor]:  # fmt: skip
+    """The values that torch's AdamW gives, as `adamw_path` reports them."""
+    parameters = [nn.Parameter(start.clone()) for start in starts]
+    optimizer = torch.optim.AdamW(parameters, lr, betas, eps, weight_decay)
+    values: list[list[Tensor]] = [[] for _ in starts]
+    for now in grads:
+        for p, grad in zip(parameters, now, strict=True):
+            p.grad = grad.clone()
+        optimizer.step()
+        for p, kept in zip(parameters, values, strict=True):
             kept.append(p.detach().clone())
     return [torch.stack(kept) for kept in values]
 
@@ -229,6 +246,15 @@ def train_micro(train_step: Callable, steps: list[list[Batch]], lr: float = 3e-3
             optimizer.param_groups[0]["lr"] = lr * min(1.0, (number + 1) / 10)
             losses.append(train_step(model, optimizer, batches, 1.0))
     return [losses, {k: v.detach().clone() for k, v in model.state_dict().items()}]
+
+
+@torch.no_grad()
+def micro_loss(weights: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> float:
+    """The mean loss of the micro model with these weights; KeyError where one is missing."""
+    model = GPT(MICRO)
+    for name, value in model.state_dict().items():
+        value.copy_(weights[name])
+    return model.eval().loss(inputs, targets).item()
 
 
 # --- checkpoints -----------------------------------------------------------------------------

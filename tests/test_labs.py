@@ -76,7 +76,7 @@ def test_every_exercise_has_points_minutes_and_three_hints(name: str) -> None:
     for number, cell in enumerate(cells):
         if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code":
             heading = cells[number - 1].source
-            match = re.search(r"^## \d+\. .+ \(\d+ points, (\d+) min\)$", heading, re.MULTILINE)
+            match = re.search(r"^## \d+\. .+ \([\d.]+ points, (\d+) min\)$", heading, re.MULTILINE)
             assert match, f"no heading with points and minutes above {cell['id']}"
             minutes += int(match[1])
             assert re.findall(r"<summary>Hint (\d)</summary>", heading) == ["1", "2", "3"]
