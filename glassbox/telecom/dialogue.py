@@ -1,6 +1,6 @@
 """Conversations of a customer with an agent, some with turns that switch the language.
 
-Fourteen topics, each a rule `talk_...` of the grammar below; facts (plan, price, error code, site,
+Fifteen topics, each a rule `talk_...` of the grammar below; facts (plan, price, error code, site,
 ticket) are drawn once and agree with the tables of `facts`. In one dialogue of seven the customer
 mixes English with Spanish, German, Hindi in Latin letters, or Thai.
 """
@@ -21,8 +21,8 @@ from glassbox.telecom.facts import (
 from glassbox.telecom.grammar import Rules, rules, writer
 
 TOPICS: tuple[str, ...] = (
-    "fault", "price", "change_plan", "invoice", "roaming", "top_up", "sim", "move", "cancel",
-    "outage", "port_number", "speed", "complaint", "lost_phone",
+    "fault", "price", "payment", "change_plan", "invoice", "roaming", "top_up", "sim", "move",
+    "cancel", "outage", "port_number", "speed", "complaint", "lost_phone",
 )  # fmt: skip
 LANGUAGES: tuple[str, ...] = ("en", "es", "de", "hi", "th")
 
@@ -44,6 +44,11 @@ complaint
     The {device} shows an error, {title}.
     My {device} loses the connection every {5-30} minutes.
     The connection at {site} is gone again.
+    Every call is cut off after {2-9} minutes.
+    I can call, but I cannot open any page.
+    My watch and my {device} do not find the network.
+    The alarm system in our house has lost its connection.
+    The lamp on the {device} blinks red.
 device
     phone
     modem
@@ -73,7 +78,12 @@ urgent
     My shop cannot take cards without it.
     I have a meeting at {hour}.
     This is the second time this month.
+    My mother is ill and must reach me.
+    The children have an exam online.
+    I wait for a call from the hospital.
+    We sell tickets online, so each hour counts.
 ask_code
+    Which error code do you see on the screen?
     Which code do you see?
     Is there a code on the screen?
     Can you read the error code to me?
@@ -86,11 +96,13 @@ tell_code
     The app shows {code}, {title}.
     There is a message with {code} on the screen.
 explain
+    Thank you. The error code {code} means that {cause}.
     {code} means that {cause}.
     Error {code} tells us that {cause}.
     I see {code} here too: {cause}.
     With {code}, {title}, {cause}.
 fix
+    Please {step1}, and then {step2}. I will stay on the line while you try it.
     Please {step1}. Then {step2}.
     First {step1}, then {step2}.
     Could you {step1} and then {step2}?
@@ -106,6 +118,7 @@ wait
     Okay, I will try.
     Done. It takes a while.
 take_time
+    Take your time, I will wait for you on the line.
     Take your time.
     I stay on the line.
     No hurry, I am here.
@@ -113,6 +126,8 @@ how
     How do I do that?
     Where do I find that?
     Is that safe for my data?
+    I am not good with such things.
+    Do I lose my photos then?
 lead
     I will guide you: {step1}, nothing else will change.
     It is on the first page of the app under help, and then you {step1}.
@@ -127,20 +142,26 @@ fails
     No, I still see {code}.
     I did both, and nothing has changed.
     The same message, {code}, comes back.
+    It worked for a moment, then it stopped.
+    Now the screen is black.
 once_more
     Please do it once more and {step2}.
     Then let us repeat it: {step1}, and wait for {2-9} minutes.
     I have reset the line from here. Please {step2} again.
 ticket_opened
+    I have opened ticket {ticket} for our team {team}. They will look at it and keep you informed.
     I have opened ticket {ticket} for the team {team}.
     Then our team {team} must look at it. Your ticket is {ticket}.
     I pass this on to {team} with ticket {ticket}.
+    A technician from {team} will call you; please keep {ticket} at hand.
 ask_when
     When will it be repaired?
     How long does that take?
     How long must I wait?
     And who tells me?
 when_fixed
+    This is a {severity} case. You get an answer within {response}, and it is repaired within
+        {repair} at the latest.
     It is a {severity} case: repaired within {repair}, and you hear from us every {update}.
     The team answers within {response} and repairs within {repair}.
     Within {repair}. That is our promise for {severity}.
@@ -165,6 +186,7 @@ ask_price
     I saw {plan} in your shop. What does it cost?
     Could you tell me what I pay for {plan}?
 tell_price
+    {plan} costs {price} euros a month with {data}. There is no fee at the beginning.
     {plan} costs {price} euros a month with {data}.
     The plan {plan} is {price} euros a month, with {data}.
     You pay {price} euros a month for {plan}, and you get {data}.
@@ -209,7 +231,11 @@ ask_advice
     Which plan fits me?
     I need something with more data.
     We are moving to {site} and need a connection.
+    My daughter gets her first phone.
+    My parents only want to make calls.
+    We open a bakery near {site}.
 ask_need
+    Gladly. What do you need it for, and how much data do you use?
     How much data do you use?
     What do you need it for?
     Is it for you alone or for a family?
@@ -219,6 +245,10 @@ need
     For two children and many video calls.
     About {2-60} GB a month, I think.
     For a small office.
+    I play games with friends at night.
+    Music on the train, that is all.
+    We are four students in one flat.
+    For the cameras in our warehouse.
 advise
     Then I would take {plan}: {price} euros a month, {data}.
     {plan} fits well. It costs {price} euros a month and has {data}.
@@ -241,6 +271,7 @@ sure
     {yes} From {day}, please.
     Yes, if the number stays the same.
 changed
+    I have changed your plan to {plan2}. The new price is {price2} euros a month.
     Done. {plan2} starts on {day}, and your number stays {number}.
     I have changed it. The next invoice shows {price2} euros.
     It is in the system as {ticket}. You keep your number.
@@ -260,6 +291,8 @@ check_bill
     There is a fee of {extra} euros because the payment of {month} came late.
     You are right, {extra} euros were charged by mistake.
     The discount ended in {month}; that makes {extra} euros.
+    A game was bought by phone for {extra} euros on {day}.
+    Those {extra} euros are for the technician who came on {day}.
 bill_end
     |C: {not_fair}|A: {give_back}
     |C: {i_see}|A: {clear}
@@ -284,6 +317,8 @@ clear
 i_see
     I see. {thanks}
     Ah, that was my trip.
+    My son must have done that.
+    I had forgotten the technician.
     Okay, that explains it.
 ask_pay
     How can I pay it?
@@ -293,6 +328,27 @@ tell_pay
     You can pay in the app or at any bank until {day}.
     Yes, half now and half on the first of next month.
     By card in the app, or in the shop at {site}.
+talk_payment
+    C: {hi} {pay_problem}|A: {greet} {sorry} {explain} {fix}{end_pay}
+    C: {hi} {pay_problem}|A: {greet} {explain} {ask_line}|C: {tell_line}|A: {thank} {fix}{end_pay}
+pay_problem
+    The app shows {code}, {title}.
+    I wanted to pay, and there was error {code}.
+    I have got a message about {code}.
+    Why does my account say {title}?
+    I see {code} instead of my invoice of {month}.
+end_pay
+    |C: {paid}|A: {clear}{close}
+    |C: {fails_pay}|A: {ticket_opened}|C: {ask_when}|A: {when_fixed}{close}
+paid
+    {good} The message has gone.
+    {good} That was it.
+    I see the confirmation. {thanks}
+    Now the amount is right. {thanks}
+fails_pay
+    I see {code} again.
+    No, nothing changes.
+    My bank says that all is well there.
 talk_roaming
     C: {hi} {abroad}|A: {greet} {roaming_answer}{roaming_more}{close}
     A: {greet} {offer}|C: {abroad}|A: {roaming_answer}{roaming_more}{close}
@@ -310,6 +366,12 @@ country
     Brazil
     Kenya
     Norway
+    Canada
+    Morocco
+    Vietnam
+    Portugal
+    Turkey
+    Mexico
 roaming_answer
     Please switch on roaming in the app, and restart the phone in {country}.
     {plan} works in {country} when roaming is on. It is off in the app now.
@@ -370,6 +432,7 @@ sim_problem
     I entered the wrong PIN three times.
     The eSIM download stops with {code_esim}.
 check_identity
+    Before I look into your contract, please tell me the contract number.
     First I must check that it is you. Which plan do you have?
     May I have the contract number, please?
     For your safety, please tell me your customer password.
@@ -424,6 +487,9 @@ why
     I am moving to {country}.
     The connection at {site} is bad.
     I found something with more data.
+    My company gives me a phone.
+    I waited {3-9} weeks for a repair.
+    My neighbour shares his line with me.
 keep
     I can offer {plan2} for {price2} euros a month instead.
     The minimum was {contract}. The last day is in {month}.
@@ -439,6 +505,8 @@ talk_outage
 all_down
     The whole street at {site} has no network.
     Nothing works at {site}, not even calls.
+    The card readers in the market at {site} are dead.
+    Our school at {site} has been offline since {when}.
     Is there a fault at {site}?
     All phones in our office at {site} are dead since {when}.
 outage_known
@@ -451,6 +519,8 @@ outage_unknown
 neighbours
     Yes, the neighbours have it too, since {when}.
     My neighbour with another company is fine. We are not.
+    The whole floor has the same, also the dentist below us.
+    Even the traffic lights are dark here.
     Since {hour}. Three people here have the same.
 outage_more
     -
@@ -491,6 +561,8 @@ slow_facts
     Without a cable, two rooms away.
     By cable I get {20-90} Mbit/s.
     The test shows {2-40} Mbit/s down and {1-20} up.
+    In the kitchen it is fine, in the bedroom nothing loads.
+    It is the same on the laptop and on the tablet.
     Next to it. The delay is {40-200} ms.
 slow_answer
     The wireless channel is crowded. Please set the channel to automatic.
@@ -500,7 +572,11 @@ slow_answer
 slow_more
     |C: {wait}|A: {take_time}|C: Now it is {50-99}. {thanks}|A: {glad}
     -
-    |C: {fails}|A: {ticket_opened}
+    |C: {still_slow}|A: {ticket_opened}
+still_slow
+    It is still slow.
+    The test shows the same as before.
+    No, and the film has stopped again.
 talk_complaint
     C: {hi} {angry}|A: {greet} {calm} {ask_case}|C: {case}|A: {case_found}|C: {ask_when}
         |A: {when_fixed}{close}
@@ -508,7 +584,10 @@ angry
     This is the {ordinal} time that I call.
     Nobody called me back.
     The technician did not come on {day}.
-    I wait since {day}.
+    I have been waiting since {day}.
+    You promised a repair by {day}.
+    Each agent tells me something else.
+    I have written three letters without an answer.
 ordinal
     second
     third
@@ -535,6 +614,8 @@ lost
     My phone was stolen {when2}.
     I lost my phone near {site}.
     I left the phone in a taxi {when2}. Please block it.
+    My bag is gone, and the phone was in it.
+    The phone fell into the river {when2}.
 lost_check
     I block the line at once. Which number and plan, please?
     I am sorry. Please tell me the contract number.
@@ -557,15 +638,18 @@ hi
     Hello, this is {customer}.
     Hi, {customer} here.
 greet
+    Thank you for calling {operator}. My name is {agent}, and this call may be recorded.
+    Welcome to {operator}, my name is {agent}.
     Hello, this is {agent}.
-    Good day, my name is {agent}.
-    Welcome to {operator}, this is {agent}.
     Hello {customer}, {agent} here.
+    Good day, you are speaking with {agent} of {operator}.
 offer
+    How can I help you today?
     How can I help you?
     What can I do for you?
     How may I help?
 sorry
+    I am sorry for the trouble, and I will do my best to help you.
     I am sorry about that.
     That is annoying, I am sorry.
     Sorry for the trouble.
@@ -575,6 +659,7 @@ thank
     Thanks, I have found you.
     Thank you, {customer}.
 glad
+    I am glad to hear that it works again.
     I am glad to hear that.
     Very good.
     Good. I close the case.
@@ -598,6 +683,7 @@ close
     |C: {thanks} {bye_customer}
     -
 anything
+    Is there anything else that I can do for you today?
     Is there anything else?
     Can I do anything else for you?
     Was that all?
@@ -606,6 +692,7 @@ no_more
     No. {thanks}
     That is all for today.
 bye
+    You are welcome. Thank you for calling {operator}, and have a nice day.
     Have a nice day.
     You are welcome. Goodbye.
     Thank you for calling {operator}.
@@ -818,6 +905,8 @@ FITTING = {  # the plans that a topic can be about; all of them elsewhere
     **dict.fromkeys(("roaming", "sim", "port_number", "lost_phone"), MOBILE),
 }
 ALL_PLANS = tuple(range(len(PLANS)))
+BILLING = tuple(n for n, error in enumerate(ERRORS) if error.area == "billing")
+TECHNICAL = tuple(n for n, error in enumerate(ERRORS) if error.area != "billing")
 LEVELS = {"outage": (0, 2), "complaint": (1, 2)}  # first severity and how many; P3, P4 elsewhere
 
 
@@ -831,11 +920,12 @@ def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
     plan = plans[int(draw() * len(plans))]
     other = (plan + 1 + int(draw() * (len(PLANS) - 1))) % len(PLANS)
     first, levels = LEVELS.get(topic, (2, 2))
+    codes = BILLING if topic == "payment" else TECHNICAL
     number = int(draw() * 1000)
     extra = 2 + int(draw() * 20)
     he = draw() < 0.5
     facts = {
-        **FIXED, **ERROR_WORDS[int(draw() * len(ERRORS))], **PLAN_WORDS[plan],
+        **FIXED, **ERROR_WORDS[codes[int(draw() * len(codes))]], **PLAN_WORDS[plan],
         **OTHER_PLAN_WORDS[other], **LEVEL_WORDS[first + int(draw() * levels)],
         **SITE_FAULTS[int(draw() * len(SITE_FAULTS))],
         "site": site.name, "site_code": site.code,
@@ -845,4 +935,6 @@ def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
         "amount": str(PLANS[plan].price + extra),
         "pp": "ครับ" if he else "ค่ะ", "pq": "ครับ" if he else "คะ",  # Thai politeness
     }  # fmt: skip
+    if topic in ("outage", "speed"):
+        facts["team"] = facts["site_team"]
     return topic, language, writer(RULES[language], facts, draw)(f"talk_{topic}")
