@@ -190,7 +190,7 @@ function control(key, option, id, change) {
 // --- the explorer: { render({ model, el }) }, anywidget's format -----------------------------------
 //
 // ABOUT     { name, ask: the question that asks for a prediction, options: key -> { default, label?,
-//           min/max/step | choices, wide? } }; an option without a label has no control
+//           min/max/step | choices | longest?, wide? } }; one without a label has no control
 // view(s)   pure: { svg, summary (HTML), shown: keys of the controls, limits: key -> { max, text } }
 // settle(s) pure: the state as it counts, where one option decides others
 // follow(s, key)  pure: what else changes when the reader changes `key`
