@@ -210,7 +210,7 @@ LEARNED = [  # chapter 3
     ("bpe", {"step": 3}, "258 <code>·the</code>", "tokens per byte"),
     ("bpe", {"step": 900}, "No pair is left"),
     ("token_tax", {"language": "hi"}, "<strong>6.59</strong> times what English costs"),
-    ("token_tax", {"language": "th"}, "Thai has no spaces between words", "about <strong>977</strong> words"),
+    ("token_tax", {"language": "th"}, "Thai has no spaces", "about <strong>977</strong> words"),
     ("schedule", {}, "3e-4 · 0 / 100 = 0", "The first step changes nothing"),
     ("schedule", {"step": 550}, "(1 + cos(π · (550 − 100) / (1000 − 100))) / 2 = 1.65e-4"),
     ("schedule", {"step": 1100, "warmup": 5000}, "from n on: the floor = 3e-5"),
