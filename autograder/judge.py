@@ -42,7 +42,7 @@ from glassbox import check
 
 EXTRA_PROCESSES = 3  # beyond one for each exercise; twice as many, as things are tried twice
 # the last is what the first call of backward imports
-ALWAYS = ("IPython", "numpy", "torch", "torch.fx.experimental.symbolic_shapes")
+ALWAYS = ("IPython", "numpy.random", "torch", "torch.fx.experimental.symbolic_shapes")
 ENDED = ("timeout", "killed", "oom", "malformed")
 
 

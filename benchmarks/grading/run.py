@@ -34,7 +34,8 @@ import psutil
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LABS = {"lab01_attention": ROOT / "solutions", "lab99_stack": HERE}
-SIZES = {"lab01_attention": (2, 10), "lab99_stack": (1, 5)}
+PEERS, OURS = (1, 5), (5, 45)  # class sizes: a slope must stand out from the time to start
+QUICK_PEERS, QUICK_OURS = (1, 2), (2, 4)
 STOCK = """
 c = get_config()
 c.CourseDirectory.root = {root!r}
@@ -60,6 +61,7 @@ class Contender:
     command: list[str]
     root: Path
     scores: Callable[[], Scores]
+    sizes: tuple[int, int] = OURS
     seconds: dict[int, list[float]] = field(default_factory=dict)  # class size -> a time per round
 
 
@@ -245,86 +247,105 @@ def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def against(lab: str, rounds: int, sizes: tuple[int, int], base: Path) -> list[dict]:
-    """All contenders on two class sizes, in turn; rows of whole and marginal times."""
+def against(lab: str, rounds: int, quick: bool, base: Path) -> list[dict]:
+    """All contenders on two class sizes each, in turn; rows of whole and marginal times."""
     course, plain = base / "ours", base / "stock"
     course.mkdir()
     our_course(course, lab)
     stock_course(plain, course, lab)
-    all_in = base / "all"
-    hand_in(course, lab, all_in, max(sizes))
-    runners = [ours(course, lab, 2), stock(plain, lab), ours(course, lab, 1), nbclient(course, lab)]
+    two, one = ours(course, lab, 2), ours(course, lab, 1)
+    peer, cold = stock(plain, lab), nbclient(course, lab)
+    for contender in (two, one):
+        contender.sizes = QUICK_OURS if quick else OURS
+    peer.sizes = cold.sizes = QUICK_PEERS if quick else PEERS
+    both = peer.sizes[1]  # a class that all of them grade
+    hand_in(course, lab, base / "all", two.sizes[1])
     for number in range(rounds):
-        for size in sizes:
-            for folder in (course / "in", plain / "submitted"):
-                remove(folder)
-                for student in sorted(all_in.iterdir())[:size]:
-                    shutil.copytree(student, folder / student.name)
+        for which in (0, 1):
             seen = {}
-            for one in runners:
-                one.clear()
-                env = {"PYTHONPATH": str(course)} if one.root == plain else None
-                one.seconds.setdefault(size, []).append(run(one.command, one.root, env))
-                seen[one.name] = one.scores()
-                say(f"{lab}, round {number + 1}, {size} students: {one.name} "
-                    f"{one.seconds[size][-1]:.1f} s")  # fmt: skip
-            equal(seen, size)
-    two, plain_one, one, cold = runners
+            for contender in (two, peer, one, cold):
+                students = contender.sizes[which]
+                folder = contender.root / ("submitted" if contender is peer else "in")
+                take(base / "all", folder, students)
+                seconds = timed(contender, students, course)
+                seen[contender.name] = contender.scores()
+                if len(seen[contender.name]) != students:
+                    sys.exit(f"{contender.name} graded {len(seen[contender.name])} of {students}")
+                say(f"{lab}, round {number + 1}, {students} students: {contender.name} "
+                    f"{seconds:.1f} s")  # fmt: skip
+            equal(seen)
     rows = []
-    for mine, peer in ((two, plain_one), (one, plain_one), (two, cold)):
-        pair = f"{lab}: {mine.name}, against {peer.name}"
+    for mine, other in ((two, peer), (one, peer), (two, cold)):
+        pair = f"{lab}: {mine.name}, against {other.name}"
         note = f"median {{:.2f}} to {{:.2f}} over {rounds} rounds; scores equal"
-        few, many = sizes
-        rows.append(row(f"{pair}, {many} submissions, whole command", mine.seconds[many],
-                        peer.seconds[many], "s", note))  # fmt: skip
-        rows.append(row(f"{pair}, one submission more", slopes(mine, sizes), slopes(peer, sizes),
-                        "s", note + f"; slope between {few} and {many} submissions"))  # fmt: skip
+        rows.append(row(f"{pair}, {both} submissions, whole command", mine.seconds[both],
+                        other.seconds[both], "s", note))  # fmt: skip
+        between = (f"; slopes between {mine.sizes[0]} and {mine.sizes[1]} submissions, and "
+                   f"{other.sizes[0]} and {other.sizes[1]}")  # fmt: skip
+        rows.append(row(f"{pair}, one submission more", slopes(mine), slopes(other), "s",
+                        note + between))  # fmt: skip
     return rows
 
 
-def slopes(one: Contender, sizes: tuple[int, int]) -> list[float]:
+def take(all_in: Path, folder: Path, students: int) -> None:
+    """Put the first so many students' submissions into a folder, and nothing else."""
+    remove(folder)
+    for student in sorted(all_in.iterdir())[:students]:
+        shutil.copytree(student, folder / student.name)
+
+
+def timed(one: Contender, students: int, course: Path) -> float:
+    """Seconds of one command of a contender, from a cleared state; kept under its class size."""
+    one.clear()
+    seconds = run(one.command, one.root, {"PYTHONPATH": str(course)})
+    one.seconds.setdefault(students, []).append(seconds)
+    return seconds
+
+
+def slopes(one: Contender) -> list[float]:
     """Seconds for one submission more, a value per round."""
-    few, many = sizes
+    few, many = one.sizes
     return [(b - a) / (many - few)
             for a, b in zip(one.seconds[few], one.seconds[many], strict=True)]  # fmt: skip
 
 
-def equal(seen: dict[str, Scores], students: int) -> None:
-    """End the benchmark unless every contender gave every student the same points per cell."""
+def equal(seen: dict[str, Scores]) -> None:
+    """End the benchmark unless all gave the students that they share the same points per cell."""
     first, *others = seen
-    if len(seen[first]) != students:
-        sys.exit(f"{first} graded {len(seen[first])} of {students} submissions")
     for other in others:
-        for student, cells in seen[first].items():
-            if seen[other].get(student) != cells:
-                sys.exit(f"{first} and {other} differ on {student}: {cells} and "
-                         f"{seen[other].get(student)}")  # fmt: skip
+        for student in seen[first].keys() & seen[other].keys():
+            if seen[other][student] != seen[first][student]:
+                sys.exit(f"{first} and {other} differ on {student}: {seen[first][student]} and "
+                         f"{seen[other][student]}")  # fmt: skip
 
 
-def own(lab: str, rounds: int, sizes: tuple[int, int], base: Path) -> list[dict]:
-    """What grading costs beyond the students' and the tests' own execution, with one worker."""
+def own(lab: str, rounds: int, quick: bool, base: Path) -> list[dict]:
+    """What grading costs beyond the students' and the tests' own execution."""
     course, out = base / "ours", base / "null.json"
     course.mkdir()
     our_course(course, lab)
-    hand_in(course, lab, base / "all", max(sizes))
-    one, null = ours(course, lab, 1), []
+    runners, null = [ours(course, lab, 2), ours(course, lab, 1)], []
+    for one in runners:
+        one.sizes = (1, 5) if quick else (4, 64)
+    hand_in(course, lab, base / "all", runners[0].sizes[1])
     command = [sys.executable, str(HERE / "run.py"), "--null", lab, str(base / "all"), str(out)]
     for number in range(rounds):
-        for size in sizes:
-            remove(course / "in")
-            for student in sorted((base / "all").iterdir())[:size]:
-                shutil.copytree(student, course / "in" / student.name)
-            one.clear()
-            one.seconds.setdefault(size, []).append(run(one.command, course))
+        for which in (0, 1):
+            for one in runners:
+                take(base / "all", course / "in", one.sizes[which])
+                timed(one, one.sizes[which], course)
         run(command, course)
         null.append(mean(json.loads(out.read_text())))
-        say(f"{lab}, round {number + 1}: {slopes(one, sizes)[-1]:.3f} s each, "
-            f"own execution {null[-1]:.3f} s")  # fmt: skip
-    beyond = [a - b for a, b in zip(slopes(one, sizes), null, strict=True)]
-    note = (f"overhead {median(beyond):.3f} s ({min(beyond):.3f} to {max(beyond):.3f}) over "
-            f"{rounds} rounds; one worker; peer: these cells in a warm interpreter")  # fmt: skip
-    return [row(f"{lab}: one submission more, against its own execution", slopes(one, sizes), null,
-                "s", note)]  # fmt: skip
+        each = ", ".join(f"{one.name} {slopes(one)[-1]:.3f} s" for one in runners)
+        say(f"{lab}, round {number + 1}: {each}, own execution {null[-1]:.3f} s")
+    rows = []
+    for one in runners:
+        beyond = [a - b for a, b in zip(slopes(one), null, strict=True)]
+        note = (f"overhead {median(beyond):.3f} s ({min(beyond):.3f} to {max(beyond):.3f}) over "
+                f"{rounds} rounds; peer: these cells in one warm interpreter")  # fmt: skip
+        rows.append(row(f"{lab}: {one.name}, one submission more, against its own execution",
+                        slopes(one), null, "s", note))  # fmt: skip
+    return rows
 
 
 def size(lab: str, classes: Iterable[int], base: Path) -> list[dict]:
@@ -335,9 +356,7 @@ def size(lab: str, classes: Iterable[int], base: Path) -> list[dict]:
     hand_in(course, lab, base / "all", max(classes))
     two = ours(course, lab, 2)
     for students in classes:
-        remove(course / "in")
-        for student in sorted((base / "all").iterdir())[:students]:
-            shutil.copytree(student, course / "in" / student.name)
+        take(base / "all", course / "in", students)
         two.clear()
         with Watch() as watch:
             seconds = run(two.command, course)
@@ -448,10 +467,10 @@ def parts(args: argparse.Namespace, rounds: int) -> list[tuple[str, Callable[[Pa
     """The parts of the benchmark with the work of each."""
     found = []
     for lab in LABS:
-        sizes = (1, 3) if args.quick else SIZES[lab]
-        more = (1, 5) if args.quick else (4, 24)
-        found.append(("against", lambda base, lab=lab, s=sizes: against(lab, rounds, s, base)))
-        found.append(("own", lambda base, lab=lab, s=more: own(lab, rounds, s, base)))
+        for name, part in (("against", against), ("own", own)):
+            found.append(
+                (name, lambda base, lab=lab, part=part: part(lab, rounds, args.quick, base))
+            )
     classes = (2, 5) if args.quick else (10, 100, 1000)
     found.append(("size", lambda base: size("lab01_attention", classes, base)))
     return [(name, work) for name, work in found if args.only in (None, name)]
