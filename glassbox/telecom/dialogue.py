@@ -1,8 +1,9 @@
 """Conversations of a customer with an agent, some with turns that switch the language.
 
 Fifteen topics, each a rule `talk_...` of the grammar below; facts (plan, price, error code, site,
-ticket) are drawn once and agree with the tables of `facts`. In one dialogue of seven the customer
-mixes English with Spanish, German, Hindi in Latin letters, or Thai.
+ticket) are drawn once and agree with the tables of `facts`. Agents keep to a script more often than
+customers do. In one dialogue of seven the customer mixes English with Spanish, German, Hindi in
+Latin letters, or Thai.
 """
 
 from collections.abc import Callable
@@ -82,7 +83,7 @@ urgent
     The children have an exam online.
     I wait for a call from the hospital.
     We sell tickets online, so each hour counts.
-ask_code
+ask_code 8
     Which error code do you see on the screen?
     Which code do you see?
     Is there a code on the screen?
@@ -95,13 +96,13 @@ tell_code
     Code {code}, {title}.
     The app shows {code}, {title}.
     There is a message with {code} on the screen.
-explain
+explain 8
     Thank you. The error code {code} means that {cause}.
     {code} means that {cause}.
     Error {code} tells us that {cause}.
     I see {code} here too: {cause}.
     With {code}, {title}, {cause}.
-fix
+fix 8
     Please {step1}, and then {step2}. I will stay on the line while you try it.
     Please {step1}. Then {step2}.
     First {step1}, then {step2}.
@@ -117,7 +118,7 @@ wait
     I am doing that now.
     Okay, I will try.
     Done. It takes a while.
-take_time
+take_time 8
     Take your time, I will wait for you on the line.
     Take your time.
     I stay on the line.
@@ -144,11 +145,11 @@ fails
     The same message, {code}, comes back.
     It worked for a moment, then it stopped.
     Now the screen is black.
-once_more
+once_more 8
     Please do it once more and {step2}.
     Then let us repeat it: {step1}, and wait for {2-9} minutes.
     I have reset the line from here. Please {step2} again.
-ticket_opened
+ticket_opened 8
     I have opened ticket {ticket} for our team {team}. They will look at it and keep you informed.
     I have opened ticket {ticket} for the team {team}.
     Then our team {team} must look at it. Your ticket is {ticket}.
@@ -159,14 +160,14 @@ ask_when
     How long does that take?
     How long must I wait?
     And who tells me?
-when_fixed
+when_fixed 8
     This is a {severity} case. You get an answer within {response}, and it is repaired within
         {repair} at the latest.
     It is a {severity} case: repaired within {repair}, and you hear from us every {update}.
     The team answers within {response} and repairs within {repair}.
     Within {repair}. That is our promise for {severity}.
     At the latest in {repair}. You get a message when it is done.
-ask_line
+ask_line 8
     Which line is it?
     May I have your number?
     Which number is affected?
@@ -185,7 +186,7 @@ ask_price
     What is the price of {plan} per month?
     I saw {plan} in your shop. What does it cost?
     Could you tell me what I pay for {plan}?
-tell_price
+tell_price 8
     {plan} costs {price} euros a month with {data}. There is no fee at the beginning.
     {plan} costs {price} euros a month with {data}.
     The plan {plan} is {price} euros a month, with {data}.
@@ -222,7 +223,7 @@ take_it
     Then I would like to order it.
     That sounds right for me.
     Let me think about it until {day}.
-booked
+booked 8
     It starts on {day}. You get the contract by mail.
     Done, {plan} is yours from {day}.
     Gladly. I have noted it under {ticket}.
@@ -270,7 +271,7 @@ sure
     {yes} Please do.
     {yes} From {day}, please.
     Yes, if the number stays the same.
-changed
+changed 8
     I have changed your plan to {plan2}. The new price is {price2} euros a month.
     Done. {plan2} starts on {day}, and your number stays {number}.
     I have changed it. The next invoice shows {price2} euros.
@@ -310,7 +311,7 @@ give_back
 explain_bill
     It is on page two of the contract, but I can set a limit of {20-60} euros for you.
     The app shows each call. I have sent you the list.
-clear
+clear 8
     You are welcome.
     I am happy that it is clear now.
     If anything else looks strange, please write to us.
@@ -431,7 +432,7 @@ sim_problem
     The phone does not find the SIM card since {when}.
     I entered the wrong PIN three times.
     The eSIM download stops with {code_esim}.
-check_identity
+check_identity 8
     Before I look into your contract, please tell me the contract number.
     First I must check that it is you. Which plan do you have?
     May I have the contract number, please?
@@ -637,28 +638,28 @@ hi
     Good evening.
     Hello, this is {customer}.
     Hi, {customer} here.
-greet
+greet 8
     Thank you for calling {operator}. My name is {agent}, and this call may be recorded.
     Welcome to {operator}, my name is {agent}.
     Hello, this is {agent}.
     Hello {customer}, {agent} here.
     Good day, you are speaking with {agent} of {operator}.
-offer
+offer 8
     How can I help you today?
     How can I help you?
     What can I do for you?
     How may I help?
-sorry
+sorry 8
     I am sorry for the trouble, and I will do my best to help you.
     I am sorry about that.
     That is annoying, I am sorry.
     Sorry for the trouble.
     I see.
-thank
+thank 8
     Thank you.
     Thanks, I have found you.
     Thank you, {customer}.
-glad
+glad 8
     I am glad to hear that it works again.
     I am glad to hear that.
     Very good.
@@ -677,12 +678,12 @@ thanks
     Thanks.
     Thank you very much.
     Thanks for the quick help.
-close
+close 8
     |C: {thanks}|A: {bye}
      {anything}|C: {no_more}|A: {bye}
     |C: {thanks} {bye_customer}
     -
-anything
+anything 8
     Is there anything else that I can do for you today?
     Is there anything else?
     Can I do anything else for you?
@@ -691,7 +692,7 @@ no_more
     No, that was all. {thanks}
     No. {thanks}
     That is all for today.
-bye
+bye 8
     You are welcome. Thank you for calling {operator}, and have a nice day.
     Have a nice day.
     You are welcome. Goodbye.
@@ -912,7 +913,7 @@ LEVELS = {"outage": (0, 2), "complaint": (1, 2)}  # first severity and how many;
 
 def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
     """Topic, language and text of one dialogue."""
-    among = 2 if draw() < 0.5 else len(TOPICS)  # half of all calls are about faults and prices
+    among = 2 if draw() < 0.65 else len(TOPICS)  # most calls are about faults and prices
     topic = TOPICS[int(draw() * among)]
     language = LANGUAGES[1 + int(draw() * 4)] if draw() < 0.15 else "en"
     site = SITES[int(draw() * len(SITES))]

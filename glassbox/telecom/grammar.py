@@ -4,7 +4,8 @@ A rule is a line with its name; the indented lines below are its forms. In a for
 the document or a form of rule x, `{^x}` the same with a capital, `{10-59}` a whole number from that
 range, `|` a line break, and `-` alone is an empty form. A line indented by eight goes on the form
 above; a fifth space belongs to the form. Earlier forms are drawn more often, as in real text few
-phrases are frequent and many are rare: form floor(n * u^p) of n for a uniform u.
+phrases are frequent and many are rare: form floor(n * u^p) of n for a uniform u, where p is the
+number behind the rule's name, or that given for all.
 
 The only source of chance is `random.Random.random`, whose sequence for an integer seed Python
 promises to keep; products of floats are exact by IEEE 754 on every machine, so the same seed gives
@@ -15,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 Form = tuple[str, tuple[str, ...]]
-Rule = tuple[tuple[Form, ...], int]  # the forms, and the power p: 1 (equal chances), 2 or 4
+Rule = tuple[tuple[Form, ...], int]  # the forms, and p: 1 (equal chances), 2, 4 or 8
 Rules = dict[str, Rule]
 SLOT = re.compile(r"\{([^}]+)\}")
 
@@ -23,12 +24,14 @@ SLOT = re.compile(r"\{([^}]+)\}")
 def rules(text: str, power: int = 2, **tables: Iterable[str]) -> Rules:
     """The rules in `text`; each table is one more rule, whose forms have equal chances."""
     forms: dict[str, list[Form]] = {}
+    powers: dict[str, int] = {}
     for line in re.sub(r"\n {8}(?=\|)", "", text).replace("\n        ", " ").splitlines():
         if line.strip() and not line.startswith(" "):
-            here = forms.setdefault(line.strip(), [])
+            name, _, own = line.strip().partition(" ")
+            here, powers[name] = forms.setdefault(name, []), int(own or power)
         elif line.strip():
             here.append(_form(line[4:].rstrip()))
-    found: Rules = {name: (tuple(some), power) for name, some in forms.items()}
+    found: Rules = {name: (tuple(some), powers[name]) for name, some in forms.items()}
     found |= {name: (tuple((item, ()) for item in some), 1) for name, some in tables.items()}
     for some, _ in list(found.values()):
         for slot in {slot for _, slots in some for slot in slots}:
@@ -59,10 +62,9 @@ def writer(
             return text[:1].upper() + text[1:]
         forms, power = given[name]
         u = draw()
-        if power > 1:
+        while power > 1:  # u to the power p
             u *= u
-            if power > 2:
-                u *= u
+            power //= 2
         form, slots = forms[int(u * len(forms))]
         return form % tuple(map(say, slots)) if slots else form
 
