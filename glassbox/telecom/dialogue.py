@@ -358,23 +358,8 @@ abroad
     I am in {country} and have no data.
     What do I pay for data in {country}?
     Can I use my {data} in {country}?
-country
-    Spain
-    Germany
-    India
-    Thailand
-    Japan
-    Brazil
-    Kenya
-    Norway
-    Canada
-    Morocco
-    Vietnam
-    Portugal
-    Turkey
-    Mexico
 roaming_answer
-    Please switch on roaming in the app, and restart the phone in {country}.
+    Please switch on roaming in the app, and restart the phone when you are in {country}.
     {plan} works in {country} when roaming is on. It is off in the app now.
     In {country} you need the travel pack: {5-15} euros for a week with {1-5} GB.
     Without a pack each MB costs money, so please book one before {day}.
@@ -424,46 +409,52 @@ top_reason
     The plan {plan} renewed on {day} for {price} euros.
     There were calls to a service number on {day}.
 talk_sim
-    C: {hi} {sim_problem}|A: {greet} {check_identity}|C: {identity}
-        |A: {thank} {sim_answer}{sim_more}{close}
-sim_problem
+    C: {hi} {sim_new}|A: {greet}{identify} {sim_code}{sim_more}{close}
+    C: {hi} {sim_broken}|A: {greet}{identify} {sim_card}{sim_more2}{close}
+    C: {hi} {sim_pin}|A: {greet}{identify} {sim_puk}{sim_more}{close}
+    C: {hi} The eSIM download stops with {code_esim}.|A: {greet}{identify} The profile was used
+        before. Please delete the old profile, and then scan the new code.{sim_more}{close}
+sim_new
     I have a new phone and need an eSIM.
+    My watch needs an eSIM.
+    I bought a tablet. How does it get my number?
+sim_code
+    I have sent a new code to your mail address. Please scan it within {10-60} minutes.
+    The code for the eSIM is in the app now. It can be used once.
+sim_broken
     My SIM card is broken.
     The phone does not find the SIM card since {when}.
-    I entered the wrong PIN three times.
-    The eSIM download stops with {code_esim}.
-check_identity 8
-    Before I look into your contract, please tell me the contract number.
-    First I must check that it is you. Which plan do you have?
-    May I have the contract number, please?
-    For your safety, please tell me your customer password.
-identity
-    I have {plan}, and the number is {number}.
-    The contract is {contract_id}.
-    The password is set in the app. The contract is {contract_id}.
-sim_answer
-    I have sent a new code to your mail address. Please scan it within {10-60} minutes.
+sim_card
     A new card comes by post on {day}, or you get one in the shop at {site} today.
+    I have ordered a new card. The old one ends when you use the new one.
+sim_pin
+    I entered the wrong PIN three times.
+    My child has locked the SIM card.
+sim_puk
     The PUK is in the app under security. After that you choose a new PIN.
-    Please delete the old profile and scan the new code.
+    I have sent you the PUK as a letter, since it must not be said by phone.
+identify
+     Please tell me the contract number.|C: It is {contract_id}, and the plan is {plan}.|A: {thank}
+     Which number and plan is it?|C: The plan is {plan}, and the number is {number}.|A: {thank}
+     What is the code in your app?|C: It is {100-999}. The contract is {contract_id}.|A: {thank}
 sim_more
     |C: {works}|A: {glad}
     -
+    |C: {how}|A: The app shows each step with a picture.
+sim_more2
     |C: Does it cost anything?|A: No, the first one in a year is free. After that it is {4-9} euros.
+    -
+    |C: Is my number the same?|A: Yes, only the card changes.
 talk_move
-    C: {hi} {moving}|A: {greet} {move_ask}|C: {move_date}|A: {move_answer}{move_more}{close}
+    C: {hi} {moving}|A: {greet}{move_ask}|A: {move_answer}{move_more}{close}
 moving
     I am moving to {site} and want to keep {plan}.
     We move the office to {site}. Can the line move too?
     My new flat is near {site}. Is there fibre?
 move_ask
-    When do you move?
-    Which floor is it, and is there a fibre plug?
-    What is the new address?
-move_date
-    On {day}, in {month}.
-    In {month}. There is a plug in the hall.
-    House {1-90} in {site}, from {day}.
+     When do you move?|C: On {day}, in {month}.
+     Is there a fibre plug?|C: On the {ordinal} floor there is one, in the hall.
+     What is the new address?|C: House {1-90} in {site}, from {day}.
 move_answer
     {site} has fibre up to 1000 Mbit/s. A technician comes on {day} at {hour}.
     Then the line moves on {day}. The order is {ticket}.
@@ -474,7 +465,7 @@ move_more
         before.
     |C: What does it cost?|A: The move is free once a year, otherwise {20-50} euros.
 talk_cancel
-    C: {hi} {want_out}|A: {greet} {ask_why}|C: {why}|A: {keep}{cancel_end}{close}
+    C: {hi} {want_out}|A: {greet} {ask_why}|C: {why}|A: {cancel_end}{close}
 want_out
     I want to end my contract for {plan}.
     Please cancel {number}.
@@ -491,14 +482,19 @@ why
     My company gives me a phone.
     I waited {3-9} weeks for a repair.
     My neighbour shares his line with me.
+cancel_end
+    {keep}|C: No, please end it.|A: It is done. The last day is {day}, the reference {ticket}.
+    {keep}|C: Good, I take it.|A: I have noted it under {ticket}. It starts on {day}.
+    {keep}|C: Let me think about it.|A: Of course. I have written down the offer as {ticket}.
+    The minimum was {contract}, and the last day is in {month}.|C: {i_wait}|A: You get a letter
+        with the date. The reference is {ticket}.
+i_wait
+    That is fine.
+    Could it be earlier?
+    Please write that to me.
 keep
     I can offer {plan2} for {price2} euros a month instead.
-    The minimum was {contract}. The last day is in {month}.
     Would a discount of {2-9} euros for half a year help?
-cancel_end
-    |C: No, please end it.|A: It is done. The last day is {day}, the reference {ticket}.
-    |C: {take_it}|A: {booked}
-    |C: Let me think about it.|A: Of course. I have written down the offer as {ticket}.
 talk_outage
     C: {hi} {all_down}|A: {greet} {outage_known}|C: {ask_when}|A: {when_fixed}{outage_more}{close}
     C: {hi} {all_down}|A: {greet} {outage_unknown}|C: {neighbours}|A: {ticket_opened}
@@ -528,7 +524,7 @@ outage_more
     |C: Do I get money back?|A: Yes, for each day without service one thirtieth of the price.
     |C: I have a shop here.|A: I can send you a router with mobile data until {day}.
 talk_port_number
-    C: {hi} {port_wish}|A: {greet} {port_answer}|C: {port_question}|A: {port_reply}{close}
+    C: {hi} {port_wish}|A: {greet} {port_answer}{port_more}{close}
 port_wish
     I want to bring my number {number} to you.
     Can I keep my number when I come to {plan}?
@@ -537,34 +533,26 @@ port_answer
     Yes. Your old company must free the number, then it takes one working day.
     The number moves on {day}. Until then both cards work.
     I need the code from your old company and the name on that contract, please.
-port_question
-    Am I without a phone that day?
-    What does it cost?
-    The name is {customer}, the code comes by mail.
-    And if it fails?
-port_reply
-    It is off for at most {1-5} hours, in the night to {day}.
-    It is free for you.
-    Thank you, I have started it. The order is {ticket}.
-    Then we start again the next day, and you keep the old card.
+port_more
+    |C: Am I without a phone that day?|A: It is off for at most {2-5} hours, in the night to {day}.
+    |C: What does it cost?|A: It is free for you.
+    |C: The name is {customer}, the code comes by mail.|A: {thank} I have started it. The order is
+        {ticket}.
+    |C: And if it fails?|A: Then we start again the next day, and you keep the old card.
 talk_speed
-    C: {hi} {slow}|A: {greet} {sorry} {slow_ask}|C: {slow_facts}|A: {slow_answer}{slow_more}{close}
+    C: {hi} {slow}|A: {greet} {sorry}{slow_ask}|A: {slow_answer}{slow_more}{close}
 slow
     My connection is slow since {when}.
     I pay for {speed} Mbit/s and get {2-40}.
     Films stop every evening.
     Video calls break off, mostly around {hour}.
 slow_ask
-    Did you test by cable or without?
-    How far are you from the modem?
-    What did the speed test show?
-slow_facts
-    Without a cable, two rooms away.
-    By cable I get {20-90} Mbit/s.
-    The test shows {2-40} Mbit/s down and {1-20} up.
-    In the kitchen it is fine, in the bedroom nothing loads.
-    It is the same on the laptop and on the tablet.
-    Next to it. The delay is {40-200} ms.
+     Did you test by cable or without?|C: Without a cable, two rooms away.
+     What did the speed test show?|C: It shows {2-40} Mbit/s down and {1-20} up.
+     How far are you from the modem?|C: Next to it. The delay is {40-200} ms.
+     Did you test by cable or without?|C: By cable I get {20-90} Mbit/s.
+     Is it slow in each room?|C: In the kitchen it is fine, in the bedroom nothing loads.
+     Is it slow on each device?|C: Yes, it is the same on the laptop and on the tablet.
 slow_answer
     The wireless channel is crowded. Please set the channel to automatic.
     Your modem has an old version. I have started the update; it takes {3-9} minutes.
@@ -609,28 +597,22 @@ case_found
     I have found it. The cause is known: {cause}.
     The ticket was closed by mistake. I have opened it again.
 talk_lost_phone
-    C: {hi} {lost}|A: {greet} {lost_check}|C: {identity}|A: {lost_done}|C: {lost_more}
-        |A: {lost_reply}{close}
+    C: {hi} {lost}|A: {greet} I will block the line at once.{identify} {lost_done}{lost_more}{close}
 lost
     My phone was stolen {when2}.
     I lost my phone near {site}.
     I left the phone in a taxi {when2}. Please block it.
     My bag is gone, and the phone was in it.
     The phone fell into the river {when2}.
-lost_check
-    I block the line at once. Which number and plan, please?
-    I am sorry. Please tell me the contract number.
 lost_done
     The line is blocked since {hour}. Nobody can call with it.
     Done. The card {number} is blocked, reference {ticket}.
 lost_more
-    Can I keep the number?
-    When do I get a new card?
-    Can you find the phone?
-lost_reply
-    Yes. The new card has the same number.
-    On {day} by post, or today in the shop at {site}.
-    Only the police may ask for that. Please give them reference {ticket}.
+    |C: Can I keep the number?|A: Yes. The new card has the same number.
+    |C: When do I get a new card?|A: On {day} by post, or today in the shop at {site}.
+    |C: Can you find the phone?|A: Only the police may ask for that. Please give them reference
+        {ticket}.
+    |C: Must I pay for calls of the thief?|A: Not for any call after {hour}, when you told us.
 hi
     Hello.
     Hi.
@@ -872,7 +854,6 @@ no_more
 }
 
 TABLES = {
-    "site": tuple(site.name for site in SITES),
     "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"),
     "month": ("January", "February", "March", "April", "May", "June", "July", "August",
               "September", "October", "November", "December"),
@@ -890,6 +871,8 @@ def _compile(more: str = "") -> Rules:
 RULES: dict[str, Rules] = {language: _compile(MIXED.get(language, "")) for language in LANGUAGES}
 FIXED = {"operator": OPERATOR, "code_roaming": "E118", "code_balance": "E407",
          "code_esim": "E123", "team_fibre": "Fibre Access"}  # fmt: skip
+COUNTRIES = ("Spain", "Germany", "India", "Thailand", "Japan", "Brazil", "Kenya", "Norway",
+             "Canada", "Morocco", "Vietnam", "Portugal", "Turkey", "Mexico")  # fmt: skip
 SITE_FAULTS = tuple(
     {"cause_site": cause, "site_team": team} for cause, team in (
         ("the power is off", "Radio Access"),
@@ -929,6 +912,7 @@ def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
         **FIXED, **ERROR_WORDS[codes[int(draw() * len(codes))]], **PLAN_WORDS[plan],
         **OTHER_PLAN_WORDS[other], **LEVEL_WORDS[first + int(draw() * levels)],
         **SITE_FAULTS[int(draw() * len(SITE_FAULTS))],
+        "country": COUNTRIES[int(draw() * len(COUNTRIES))],
         "site": site.name, "site_code": site.code,
         "customer": NAMES[int(draw() * len(NAMES))], "agent": NAMES[int(draw() * len(NAMES))],
         "ticket": f"T{int(draw() * 10000):04d}", "number": f"+44 7700 900{number:03d}",

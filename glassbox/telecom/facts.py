@@ -88,7 +88,7 @@ ERRORS: tuple[ErrorCode, ...] = (
     ErrorCode("E209", "fibre", "weak light", "the fibre plug is dirty or the cable is bent",
               ("straighten the cable", "clean the plug with a dry cloth"), "Fibre Access"),
     ErrorCode("E215", "fibre", "modem not authorised", "the modem is not linked to the contract",
-              ("read the serial number to the agent", "restart the modem"), "Fibre Access"),
+              ("tell us the serial number", "restart the modem"), "Fibre Access"),
     ErrorCode("E221", "fibre", "no address", "the address pool is empty",
               ("unplug the modem for one minute", "connect one device by cable"), "Core Network"),
     ErrorCode("E226", "fibre", "slow wireless", "the wireless channel is crowded",

@@ -35,7 +35,8 @@ def rules(text: str, power: int = 2, **tables: Iterable[str]) -> Rules:
     found |= {name: (tuple((item, ()) for item in some), 1) for name, some in tables.items()}
     for some, _ in list(found.values()):
         for slot in {slot for _, slots in some for slot in slots}:
-            if numbers := re.fullmatch(r"(\d+)-(\d+)", slot):
+            numbers = re.fullmatch(r"(\d+)-(\d+)", slot)
+            if numbers and slot not in found:
                 low, high = map(int, numbers.groups())
                 found[slot] = (tuple((str(n), ()) for n in range(low, high + 1)), 1)
     return found

@@ -166,11 +166,11 @@ terms
     Context: what the {node2} stores about one user, {20-400} bytes at most.
     Peer: the other end of the interface. Retry: the same message with the same identifier.
 procedure
-    The {node} shall send a {message} request with the identifier of the user. The {node2} shall
-        answer within timer {t1} ({1-9} s). If no answer comes, the {node} shall repeat the request
-        at most {2-5} times.
-    On receipt of a {message} request the {node2} shall check the subscription. If it is valid, the
-        {node2} shall store a context and answer with {message} accept.
+    The {node} shall send the {message} request with the identifier of the user. The {node2} shall
+        answer within timer {t1} ({t1_value} s). If no answer comes, the {node} shall repeat the
+        request at most {retries} times.
+    On receipt of the {message} request the {node2} shall check the subscription. If it is valid,
+        the {node2} shall store a context and answer with {message} accept.
     The {message} procedure is started by the {node}. It ends with {message} accept, {message}
         reject, or the expiry of timer {t1}.
     If the {node2} holds a context for the same user, it shall delete the older one before it
@@ -181,10 +181,11 @@ procedure2
     During handover the {node} should keep the old path for {50-400} ms and then release it.
     While overload lasts, the {node2} should reject {10-50}% of new requests and none of priority
         {0-3}.
-    A {message} request without identifier shall be discarded without answer.
+    Each {message} request without identifier shall be discarded without answer.
 timer
-    Timer {t1}: started when {message} is sent, stopped by the answer, value {1-9} s, {2-5} retries.
-    {t1} is {1-9} s and {t2} is {10-60} s. {t2} shall be longer than all retries under {t1}.
+    Timer {t1}: started when {message} is sent, stopped by the answer, value {t1_value} s,
+        {retries} retries.
+    {t1} is {t1_value} s and {t2} is {50-90} s. {t2} shall be longer than all retries under {t1}.
     On expiry of {t2} both sides shall delete the context and log code {code}.
 parameters
     user identifier: mandatory, 15 digits|cell identifier: mandatory, {28-36} bits|priority:
@@ -236,9 +237,11 @@ SHARED = {
               "September", "October", "November", "December"),
     "day": tuple(str(n) for n in range(1, 29)),
     "01-09": tuple(f"{n:02d}" for n in range(1, 10)),
+}  # fmt: skip
+OBJECTS = {
     "node": ("access node", "session manager", "subscriber database", "user gateway",
              "policy server", "charging server", "border router", "line terminal"),
-    "message": ("attach", "session", "handover", "update", "release", "charging", "paging",
+    "message": ("attach", "session", "handover", "location", "release", "charging", "paging",
                 "registration"),
     "name": ("session control", "subscriber data", "mobility", "charging", "line activation",
              "clock supply", "alarm reporting", "usage records"),
@@ -281,14 +284,15 @@ def spec(draw: Callable[[], float]) -> tuple[str, str, str]:
     topic = SPECS[int(draw() * len(SPECS))]
     facts = dict(ERROR_WORDS[int(draw() * len(ERRORS))])
     facts["title_error"] = facts.pop("title")
-    nodes = SHARED["node"]
+    nodes = OBJECTS["node"]
     node = int(draw() * len(nodes))
     timer = 10 + int(draw() * 80)
     facts |= {
         "node": nodes[node], "node2": nodes[(node + 1 + int(draw() * 7)) % len(nodes)],
         "site": SITES[int(draw() * len(SITES))].name, "year": str(2022 + int(draw() * 4)),
         "document": f"NTS {100 + int(draw() * 900)}", "t1": f"N{timer}", "t2": f"N{timer + 1}",
-        **{slot: SHARED[slot][int(draw() * 8)] for slot in ("message", "name", "thing")},
+        "t1_value": str(1 + int(draw() * 9)), "retries": str(2 + int(draw() * 4)),
+        **{slot: OBJECTS[slot][int(draw() * 8)] for slot in ("message", "name", "thing")},
     }  # fmt: skip
     return topic, "en", _number(writer(SPEC_RULES, facts, draw)(topic), "R")
 

@@ -134,7 +134,7 @@ follow_up
     The customer gets one month of {plan} free, {price} EUR.
     Passed to {team2}.
 level
-    {severity}: answered after {early} minutes (promise {response_minutes}), repair due in {repair}.
+    {severity}: answered after {early} min (promise {response_minutes} min), repair due in {repair}.
     {severity} kept: repaired within {repair}, reports every {update}.
     {severity} asks for an answer in {response} and repair in {repair}.
 customers
