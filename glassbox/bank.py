@@ -72,12 +72,12 @@ def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
         modules: list[nn.Module] = []
         given = _make(clone(case), modules)
         earlier = [_weights(m) for m in modules]
+        if "via" in given:
+            function = _drill(given["via"], function)
         torch.manual_seed(0)
         try:
             if "init" in given:
                 function = _module(function, given["init"], given["state"])
-            elif "via" in given:
-                function = _drill(given["via"], function)
             got = function(*given["args"], **given["kwargs"])
         except NotImplementedError:
             raise

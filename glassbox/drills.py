@@ -231,8 +231,9 @@ def train_steps(train_step: Callable, table: Tensor, steps: list[list[Batch]], m
         losses = [train_step(model, chosen, clone(batches), max_norm) for batches in steps]
         kept = all(mode == training for mode in [*model.modes, model.training])
     state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    kind, losses = type(losses[0]).__name__, torch.tensor([float(x) for x in losses])
-    return [losses, state["table.weight"], state["bias"], kept, kind]
+    kind = type(losses[0]).__name__
+    plain = torch.tensor([x.item() if isinstance(x, Tensor) else x for x in losses])
+    return [plain, state["table.weight"], state["bias"], kept, kind]
 
 
 def train_micro(train_step: Callable, steps: list[list[Batch]], lr: float = 3e-3) -> list[Any]:
