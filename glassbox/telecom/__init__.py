@@ -1,6 +1,10 @@
 """The course's corpus: telecom text of an invented operator, made from a seed.
 
-`documents(seed)` streams it, `corpus(n_bytes)` gives one string.
+`documents(seed)` streams it without end, `corpus(n_bytes)` gives one string, `write(path, n_bytes)`
+a file of any size; `record` also tells a document's kind, topic and language. The facts that all
+texts agree on are the tables `ERRORS`, `PLANS`, `SERVICE_LEVELS`, `SITES`, `TEAMS` (see `facts`).
+`parallel` holds twenty sentences in six languages. `public` and `local` give texts from elsewhere
+as the same kind of iterator. The generator reads no file and needs no network.
 """
 
 from glassbox.telecom.facts import ERRORS, NAMES, PLANS, SERVICE_LEVELS, SITES, TEAMS
