@@ -209,6 +209,6 @@ def test_a_micro_model_learns_telecom() -> None:
     record = train(net, crops(ids[:-20_000], 16, 64), settings, validation=held)
     assert [e["step"] for e in record["evals"]] == [60, 120]
     after = training.evaluate(net, held, 2)
-    assert after["loss"] < 2.9 < before["loss"] - 2
+    assert after["loss"] < 3.3 < before["loss"] - 2
     assert after["bits_per_byte"] == pytest.approx(after["loss"] / math.log(2))
     assert after["perplexity"] == pytest.approx(math.exp(after["loss"]))
