@@ -63,7 +63,7 @@ const FIGURES = [
   ["bpe", { text: "เน็ต" }, "12 tokens for 12 bytes"],
   ["spans", { sentence: "the cat sat on the mat", rate: 0.5, mean_length: 3 }, "3 of 6 words hidden (50 %), in 1 span"],
   ["schedule", { step: 550 }, "= 1.65e-4"],
-  ["schedule", { kind: "wsd", step: 900 }, "rate 1.65e-4, 55.0 % of the peak"],
+  ["schedule", { kind: "wsd", step: 900, decay: 0.2 }, "rate 1.65e-4, 55.0 % of the peak"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
