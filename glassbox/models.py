@@ -61,8 +61,8 @@ class _Gelu(torch.autograd.Function):
             s = torch.addcmul(x_i, x_i, square, value=_Gelu.b).mul_(_Gelu.A).sigmoid_()
             torch.mul(x_i, s, out=y_i)
             rest = torch.addcmul(y_i, y_i, s, value=-1)  # x s (1 - s)
-            inner = square.mul_(3 * _Gelu.A * _Gelu.b).add_(_Gelu.A)
-            torch.addcmul(s, rest, inner, out=slope_i)
+            s.add_(rest, alpha=_Gelu.A)
+            torch.addcmul(s, rest, square, value=3 * _Gelu.A * _Gelu.b, out=slope_i)
         ctx.save_for_backward(slope)
         return y
 
@@ -86,10 +86,13 @@ class _HeadLoss(torch.autograd.Function):
         total, to_x, to_weight = x.new_zeros(()), torch.empty_like(x), torch.zeros_like(weight)
         pieces = (t.split(256) for t in (x, targets, to_x))
         for x_i, target, to_x_i in zip(*pieces, strict=True):
-            logs = torch.log_softmax(x_i @ weight.T, -1)
-            total -= logs.gather(1, target[:, None]).sum()
-            p = logs.exp_()
-            p.scatter_add_(1, target[:, None], p.new_full((len(target), 1), -1.0))
+            p = x_i @ weight.T
+            p -= p.amax(-1, keepdim=True)
+            at_target = p.gather(1, target[:, None])
+            sums = p.exp_().sum(-1, keepdim=True)
+            total += (sums.log() - at_target).sum()
+            p /= sums
+            p.scatter_add_(1, target[:, None], torch.full_like(sums, -1.0))
             torch.mm(p, weight, out=to_x_i)
             to_weight.addmm_(p.T, x_i)
         ctx.save_for_backward(to_x, to_weight)
@@ -139,10 +142,10 @@ class Block(nn.Module):
     def _attend(self, qkv: Tensor, mask: Tensor | None, cached: Tensor | None,
                 start: int) -> Tensor:  # fmt: skip
         B, T, _ = qkv.shape
-        heads = qkv.view(B, T, -1, self.d_head).transpose(1, 2)  # (B, H + 2 Hkv, T, D)
-        q, k, v = heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], 1)
+        sizes = [n * self.d_head for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
+        q, k, v = (t.view(B, T, -1, self.d_head).transpose(1, 2) for t in qkv.split(sizes, 2))
         if cached is not None:
-            cached[:, :, :, start : start + T] = heads[:, self.n_heads :].unflatten(1, (2, -1))
+            cached[:, 0, :, start : start + T], cached[:, 1, :, start : start + T] = k, v
             k, v = cached[:, :, :, : start + T].unbind(1)
         y = F.scaled_dot_product_attention(
             q, k, v, mask, self.dropout if self.training else 0.0,
