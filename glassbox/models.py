@@ -113,6 +113,13 @@ def _by_hand(x: Tensor) -> bool:
             and not torch.compiler.is_compiling())  # fmt: skip
 
 
+def _gelu(x: Tensor, form: str) -> Tensor:
+    """GELU in its tanh form or exact; torch has the second in one fast piece."""
+    if form == "tanh" and _by_hand(x):
+        return _Gelu.apply(x)
+    return F.gelu(x, approximate="tanh" if form == "tanh" else "none")
+
+
 # --- the model -------------------------------------------------------------------------------
 
 
@@ -124,6 +131,7 @@ class Block(nn.Module):
         C, d_ff, bias = config.d_model, config.d_ff or 4 * config.d_model, config.bias
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads or config.n_heads
         self.d_head, self.dropout = C // config.n_heads, config.dropout
+        self.gelu = config.gelu
         self.norm1 = nn.LayerNorm(C)
         self.qkv = nn.Linear(C, (self.n_heads + 2 * self.n_kv_heads) * self.d_head, bias)
         self.out = nn.Linear(C, C, bias)
@@ -135,8 +143,7 @@ class Block(nn.Module):
                 start: int = 0) -> Tensor:  # fmt: skip
         """(B, T, C) -> (B, T, C); `cached` (B, 2, Hkv, size, D) holds `start` tokens and gets T."""
         x = x + self._drop(self.out(self._attend(self.qkv(self.norm1(x)), mask, cached, start)))
-        wide = self.ff_in(self.norm2(x))
-        wide = _Gelu.apply(wide) if _by_hand(wide) else F.gelu(wide, approximate="tanh")
+        wide = _gelu(self.ff_in(self.norm2(x)), self.gelu)
         return x + self._drop(self.ff_out(wide))
 
     def _attend(self, qkv: Tensor, mask: Tensor | None, cached: Tensor | None,
@@ -164,6 +171,8 @@ class GPT(nn.Module):
         super().__init__()
         if config.norm != "pre":
             raise ValueError(f"norm is {config.norm!r}; this model is pre-norm.")
+        if config.gelu not in ("tanh", "exact"):
+            raise ValueError(f'gelu is {config.gelu!r}; it must be "tanh" or "exact".')
         if config.d_model % config.n_heads or config.n_heads % (config.n_kv_heads or 1):
             raise ValueError("n_heads must divide d_model, and n_kv_heads must divide n_heads.")
         self.config = config
@@ -311,7 +320,7 @@ def _stepper(model: GPT, cache: Cache) -> Callable[[Tensor], Tensor]:
     `GPT.hidden` for a single token without what a small model spends its time on: asking modules
     for their parameters. The test compares the two.
     """
-    norm, linear, gelu = torch.layer_norm, F.linear, F.gelu
+    norm, linear = torch.layer_norm, F.linear
     attend, grouped = F.scaled_dot_product_attention, {}
     config, shape = model.config, (model.config.d_model,)
     H, D, B = config.n_heads, config.d_model // config.n_heads, cache.layers[0].shape[0]
@@ -335,7 +344,7 @@ def _stepper(model: GPT, cache: Cache) -> Callable[[Tensor], Tensor]:
             k, v = cached[:, :, :, : t + 1].unbind(1)
             y = attend(heads[:, :H], k, v, **grouped)
             x = x + linear(y.view(B, -1), *out)
-            wide = gelu(linear(norm(x, shape, *norm2), *ff_in), approximate="tanh")
+            wide = _gelu(linear(norm(x, shape, *norm2), *ff_in), config.gelu)
             x = x + linear(wide, *ff_out)
         cache.length += 1
         return linear(norm(x, shape, *last), head)

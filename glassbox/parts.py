@@ -19,7 +19,8 @@ from torch import Tensor, nn
 class GPTConfig:
     """The sizes of a GPT. `n_kv_heads` None: as many as query heads; `d_ff` None: 4 · d_model.
 
-    `bias`: whether linear maps add a vector; norms have theirs in any case.
+    `bias`: whether linear maps add a vector; norms have theirs in any case. `gelu`: "tanh", the
+    form GPT-2 was trained with, or "exact"; lab 2 asks for the former.
     """
 
     n_layers: int
@@ -32,6 +33,7 @@ class GPTConfig:
     norm: str = "pre"  # or "post"
     tied: bool = True
     bias: bool = True
+    gelu: str = "tanh"  # or "exact"
     dropout: float = 0.0
 
 

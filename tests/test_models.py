@@ -14,7 +14,7 @@ from glassbox.models import GPT, GPT2_SMALL, MICRO, RECIPE, GPTConfig
 
 SMALL = GPTConfig(n_layers=2, d_model=32, n_heads=4, vocab_size=50, context_len=24)
 KINDS = {"plain": SMALL, "grouped": replace(SMALL, n_kv_heads=2),
-         "untied": replace(SMALL, bias=False, tied=False, d_ff=48)}  # fmt: skip
+         "untied": replace(SMALL, bias=False, tied=False, d_ff=48, gelu="exact")}  # fmt: skip
 
 
 def noisy(config: GPTConfig, seed: int = 0) -> GPT:
@@ -74,8 +74,8 @@ def test_the_start_is_gpt2s() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    for wrong in ({"norm": "post"}, {"n_heads": 5}, {"n_kv_heads": 3}):
-        with pytest.raises(ValueError, match=r"pre-norm|divide"):
+    for wrong in ({"norm": "post"}, {"n_heads": 5}, {"n_kv_heads": 3}, {"gelu": "relu"}):
+        with pytest.raises(ValueError, match=r"pre-norm|divide|gelu"):
             GPT(replace(SMALL, **wrong))
     with pytest.raises(ValueError, match="do not fit in 24"):
         GPT(SMALL)(some_ids(1, 25))
@@ -86,8 +86,8 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["plain", "untied"])
 def test_equals_gpt2(name: str) -> None:
-    theirs = gpt2(replace(KINDS[name], bias=True))
-    ours = GPT(replace(KINDS[name], bias=True)).eval()
+    config = replace(KINDS[name], bias=True, gelu="tanh")
+    theirs, ours = gpt2(config), GPT(config).eval()
     ours.load_gpt2(theirs.state_dict())
     ids = some_ids(3, 24)
     with torch.no_grad():
