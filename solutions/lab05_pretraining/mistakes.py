@@ -1360,7 +1360,11 @@ def step_in_the_loop(model, optimizer, micro_batches, max_norm):
     return total
 
 
-@bank.wrong("train_step", "The gradient is not clipped.")
+@bank.wrong(
+    "train_step",
+    "The gradient is not clipped: the call is missing, or it comes before backward, when there is "
+    "nothing to clip yet.",
+)
 def not_clipped(model, optimizer, micro_batches, max_norm):
     optimizer.zero_grad()
     loss = _accumulate(model, micro_batches)
@@ -1368,7 +1372,11 @@ def not_clipped(model, optimizer, micro_batches, max_norm):
     return loss
 
 
-@bank.wrong("train_step", "You clip before backward: there is nothing to clip yet.")
+@bank.wrong(
+    "train_step",
+    "The gradient is not clipped: the call is missing, or it comes before backward, when there is "
+    "nothing to clip yet.",
+)
 def clipped_before_backward(model, optimizer, micro_batches, max_norm):
     optimizer.zero_grad()
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
