@@ -511,14 +511,14 @@ import time
 from glassbox import telecom
 
 corpus = telecom.corpus(500_000)
-vocab, merges = {}, []
+my_vocab, my_merges = {}, []
 try:
     start = time.perf_counter()
-    vocab, merges = train_bpe(corpus, 1024, ("<|end|>",))
-    print(f"{len(merges)} merges in {time.perf_counter() - start:.1f} s")
-    first = [(a + b).decode(errors="replace") for a, b in merges[:30]]
+    my_vocab, my_merges = train_bpe(corpus, 1024, ("<|end|>",))
+    print(f"{len(my_merges)} merges in {time.perf_counter() - start:.1f} s")
+    first = [(a + b).decode(errors="replace") for a, b in my_merges[:30]]
     print("The first:  ", " ".join(repr(token) for token in first))
-    longest = sorted((token for token in vocab.values()), key=len)[-8:]
+    longest = sorted(my_vocab.values(), key=len)[-8:]
     print("The longest:", " ".join(repr(token.decode(errors="replace")) for token in longest))
 except NotImplementedError:
     print("Write pre_tokenize, pair_counts, merge_pair and train_bpe; then run this cell again.")
@@ -664,7 +664,7 @@ with check.question("encode_hidden", encode) as f:
 
 # %% [markdown]
 # Move the slider: the sentence is cut with the first merges of *your* training only. At which
-# number of merges is `connection` one token? Below it, `tiktoken` is fed with your merges and must
+# number of merges is `␣error` one token? Below it, `tiktoken` is fed with your merges and must
 # agree.
 
 # %% tags=["demo"]
@@ -673,21 +673,27 @@ from ipywidgets import IntSlider, interact
 sentence = "Customer: The connection is gone again, error E221. ไม่มีสัญญาณ"
 
 
+def shown(token: bytes) -> str:
+    """A token as text; as hex where it cuts a character."""
+    text = token.decode(errors="replace")
+    return token.hex() if "\ufffd" in text else text
+
+
 def show_tokens(n_merges: int) -> None:
-    """The sentence cut by the first merges, a bar between tokens; what is no text as hex."""
-    names = [bytes([b]) for b in range(256)] + [a + b for a, b in merges[:n_merges]]
-    tokens = [names[i] for i in encode(sentence, merges[:n_merges])]
-    shown = [t.decode() if t.decode(errors="replace").isprintable() and b"\xef\xbf\xbd" not in
-             t.decode(errors="replace").encode() else t.hex() for t in tokens]
-    print(f"{n_merges} merges, {len(tokens)} tokens:", "|".join(shown))
+    """The sentence cut by the first merges, a bar between tokens."""
+    names = [bytes([b]) for b in range(256)] + [a + b for a, b in my_merges[:n_merges]]
+    tokens = [shown(names[i]) for i in encode(sentence, my_merges[:n_merges])]
+    print(f"{n_merges} merges, {len(tokens)} tokens:", "|".join(tokens))
 
 
 try:
-    interact(show_tokens, n_merges=IntSlider(len(merges), 0, len(merges), continuous_update=False))
-    theirs, differing = oracle(merges, ("<|end|>",)), 0
+    n = len(my_merges)
+    interact(show_tokens, n_merges=IntSlider(n, 0, n, continuous_update=False))
+    theirs, differing = oracle(my_merges, ("<|end|>",)), 0
     texts = [*telecom.corpus(20_000, seed=1).split("\n\n"), random_text(check.generator(), 30)]
     for text in texts:
-        differing += encode(text + "<|end|>", merges, ("<|end|>",)) != theirs(text + "<|end|>")
+        marked = text + "<|end|>"
+        differing += encode(marked, my_merges, ("<|end|>",)) != theirs(marked)
     print(f"{len(texts)} texts that the training has not seen; {differing} differ from tiktoken.")
 except NotImplementedError:
     print("Write encode first; then run this cell again.")
@@ -765,9 +771,9 @@ with check.question("decode_hidden", decode) as f:
 # %% tags=["demo"]
 try:
     for text in ("The modem's light is red.", "👩‍🔧 kommt um 14:30 Uhr", "ไม่มีสัญญาณ"):
-        ids = encode(text, merges, ("<|end|>",))
-        print(f"{len(ids):3} ids, back again: {decode(ids, vocab) == text}; "
-              f"without the last id: {decode(ids[:-1], vocab)}")
+        ids = encode(text, my_merges, ("<|end|>",))
+        print(f"{len(ids):3} ids, back again: {decode(ids, my_vocab) == text}; "
+              f"without the last id: {decode(ids[:-1], my_vocab)}")
 except NotImplementedError:
     print("Write decode first; then run this cell again.")
 
@@ -836,7 +842,8 @@ with check.question("wordpiece_score_hidden", wordpiece_score) as f:
 
 # %% [markdown]
 # On your corpus, the first choices of both. What do the pairs that WordPiece likes have in common?
-# BERT's trainer starts with letters that are common enough; here a pair must stand fifty times.
+# BERT's trainer starts with letters that are common enough; here a pair of letters must stand fifty
+# times.
 
 # %% tags=["demo"]
 try:
@@ -845,7 +852,7 @@ try:
     for word, n in words.items():
         for i in word:
             singles[i] += n
-    common = [pair for pair, n in pairs.items() if n >= 50]
+    common = [pair for pair, n in pairs.items() if n >= 50 and bytes(pair).isalpha()]
     score = {p: wordpiece_score(pairs[p], singles[p[0]], singles[p[1]]) for p in common}
     print("BPE:      ", [bytes(pair) for pair, _ in pairs.most_common(8)])
     print("WordPiece:", [bytes(pair) for pair in sorted(score, key=score.get)[:-9:-1]])
@@ -1086,7 +1093,7 @@ try:
         """Your encode, once for each different piece."""
         for piece in pre_tokenize(text):
             if piece not in pieces:
-                pieces[piece] = encode(piece, merges)
+                pieces[piece] = encode(piece, my_merges)
         return [i for piece in pre_tokenize(text) for i in pieces[piece]]
 
     tax = token_tax(telecom.parallel(), encode_fast)
@@ -1100,8 +1107,8 @@ except NotImplementedError:
 # %% [markdown]
 # Read the last column as money: a call centre that pays by the token pays that many times as much
 # for the same sentence. Two things add up. A letter of Thai or Hindi is three bytes, and an English
-# corpus has taught no merges for them. Train on `corpus` with the Thai sentences repeated, and look
-# again.
+# corpus has taught few merges for them. Train on `corpus` with the Thai sentences repeated, and
+# look again.
 
 # %% [markdown]
 # ## How far you are
