@@ -139,6 +139,7 @@ def test_too_few_rows_are_refused() -> None:
         train(model(), uneven, replace(SETTINGS, accumulation=9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
 def test_two_processes_do_the_work_of_one(sharded: bool, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"

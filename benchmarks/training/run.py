@@ -14,6 +14,7 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import platform
 import random
 import re
@@ -209,7 +210,8 @@ def machine(folder: Path) -> str:
     return (f"{torch.get_num_threads()} thread(s) of {platform.machine()} "
             f"({torch.backends.cpu.get_cpu_capability()}), {platform.system()}; torch "
             f"{torch.__version__.split('+')[0]}, transformers {transformers.__version__}, nanoGPT "
-            f"at {commit}; not run on a GPU")  # fmt: skip
+            f"at {commit}; load at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; "
+            "not run on a GPU")  # fmt: skip
 
 
 def main() -> None:
