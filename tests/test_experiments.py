@@ -43,6 +43,21 @@ def scaling() -> ModuleType:
     return load("scaling_runs")
 
 
+@pytest.fixture(scope="module")
+def tax() -> ModuleType:
+    return load("token_tax")
+
+
+@pytest.fixture(scope="module")
+def curves() -> ModuleType:
+    return load("loss_curves")
+
+
+@pytest.fixture(scope="module")
+def base() -> ModuleType:
+    return load("base_model")
+
+
 def test_every_experiment_has_its_data_file() -> None:
     scripts = {p.stem for p in FOLDER.glob("*.py")}
     assert scripts
@@ -198,3 +213,114 @@ def test_a_power_law_of_size_fits_the_scaling_data() -> None:
         )
     assert 0.6 < exponent < 0.8
     assert record["best_loss"] + 0.1 < floor < min(row["loss"] for row in most)
+
+
+def test_the_smallest_token_count_runs(tax: ModuleType) -> None:
+    found = tax.rates(tax.train([tax.english(50_000)], 512), tax.telecom.parallel())
+    ratio = {lang: row["ratio"] for lang, row in found.items()}
+    assert ratio["en"] == 1
+    assert 1 < ratio["es"] < ratio["de"] < 2 < 3 < min(ratio["ru"], ratio["hi"], ratio["th"])
+    assert found["th"]["bytes_per_token"] < 1.2  # hardly a merge fits
+
+
+def test_a_token_count_is_a_ratio_of_sums(tax: ModuleType) -> None:
+    found = tax.rates(len, {"en": ["ab", "abcd"], "xx": ["a b c", "d"]})
+    assert found["xx"] == {"tokens": 6, "tokens_per_word": 1.5, "bytes_per_token": 1.0, "ratio": 1}
+
+
+def test_the_token_data_say_what_the_text_says(tax: ModuleType) -> None:
+    record = json.loads((FOLDER / "token_tax.json").read_text(encoding="utf-8"))
+    ratios = [{k: v["ratio"] for k, v in row["languages"].items()} for row in record["published"]]
+    old, middle, new = ratios
+    assert all(1.7 < old[lang] < 2.1 for lang in ("de", "es"))  # "two to three times" is from here
+    assert all(old[lang] > 5 for lang in ("ru", "hi", "th"))
+    assert all(new[lang] < middle[lang] < old[lang] for lang in new if lang != "en")
+    assert max(new.values()) < 1.6
+    for row in record["published"]:
+        words = {lang: n["tokens"] / n["tokens_per_word"] for lang, n in row["languages"].items()}
+        assert words["de"] < words["en"]
+    first, second, *_, last = record["own"]
+    for lang in ("ru", "hi", "th"):
+        gain = [a["ratio"][lang] - b["ratio"][lang] for a, b in ((first, second), (second, last))]
+        assert gain[0] > 2 * gain[1] > 0  # the first percent buys most
+    assert last["ratio"]["tokens"] > 1.1 * first["ratio"]["tokens"]  # English pays
+    rates = record["compression"]["bytes_per_token"]
+    gains = [b / a for a, b in pairwise(rates)]
+    assert min(gains) > 1
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_the_smallest_loss_curve_learns(curves: ModuleType) -> None:
+    torch.set_num_threads(1)
+    curve = curves.run(curves.HEALTHY, n_steps=4 * curves.EVERY)
+    assert curve["steps"] == [0, 10, 20, 30]
+    assert curve["val"][0] == pytest.approx(math.log(256), abs=0.3)
+    assert curve["val"][-1] < curve["val"][0] - 1
+
+
+def test_a_fault_is_one_or_two_lines_of_the_recipe(curves: ModuleType) -> None:
+    names = [case.name for case in curves.CASES]
+    assert len(names) == len(set(names)) == 10
+    for case in curves.CASES:
+        changed = [k for k, v in vars(case.recipe).items() if v != vars(curves.HEALTHY)[k]]
+        assert (len(changed) == 0) == (case.name == "healthy")
+        assert len(changed) <= 3, case.name
+
+
+def test_the_schedule_of_the_curves_is_the_chapters(curves: ModuleType) -> None:
+    recipe = curves.Recipe(peak=1.0, warmup=10, total=30)
+    rates = [curves.rate(step, recipe) for step in (0, 5, 10, 20, 30, 99)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0, 0])
+
+
+def test_the_loss_curves_show_what_their_signs_say(curves: ModuleType) -> None:
+    path = FOLDER / "loss_curves.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert path.stat().st_size < 60_000
+    found = {curve["name"]: curve for curve in record["curves"]}
+    assert list(found) == [case.name for case in curves.CASES]
+    for case in curves.CASES:
+        curve = found[case.name]
+        assert all(curve[key] == getattr(case, key) for key in ("title", "fault", "sign", "cure"))
+        assert len(curve["steps"]) == len(curve["train"]) == len(curve["val"]) == 60
+    end = {name: curve["val"][-1] for name, curve in found.items()}
+    healthy = end["healthy"]
+    near = (abs(a - b) for a, b in zip(*(found["healthy"][k][20:] for k in ("train", "val")),
+                                       strict=True))  # fmt: skip
+    assert max(near) < 0.4
+    for name in ("rate_too_high", "rate_too_low", "no_warmup", "no_clipping"):
+        assert end[name] > healthy + 0.5, name
+    assert end["data_in_order"] > healthy + 0.1
+    assert found["no_warmup"]["val"][1] < found["healthy"]["val"][1]  # the fastest start
+    spiky = found["no_clipping"]
+    assert spiky["train"][20] > spiky["train"][19] + 1  # the damaged batches
+    assert spiky["val"][20] > spiky["val"][19] + 0.5
+    assert end["labels_not_shifted"] < 0.05
+    over = found["overfitting"]
+    assert over["train"][-1] < 0.5
+    assert over["val"][-1] > min(over["val"]) + 0.3
+    flat = found["schedule_too_short"]["val"]
+    assert max(flat[16:]) == min(flat[16:]) > healthy + 0.3
+    broken = found["precision_overflow"]["val"]
+    first = broken.index(None)
+    assert set(broken[first:]) == {None}
+    assert broken[first - 1] < found["healthy"]["val"][first - 1] + 0.2
+
+
+def test_the_smallest_base_model_is_asked(base: ModuleType) -> None:
+    torch.set_num_threads(1)
+    first, last = base.train((0, 5))
+    assert last["val"] < first["val"] == pytest.approx(math.log(256), abs=0.3)
+    assert (first["step"], last["step"], first["codes"]) == (0, 5, 0)
+    assert set(last["likeliest"]) == set(base.PROMPTS)
+
+
+def test_the_base_model_data_say_what_the_text_says(base: ModuleType) -> None:
+    record = json.loads((FOLDER / "base_model.json").read_text(encoding="utf-8"))
+    rows = {row["step"]: row for row in record["rows"]}
+    assert list(rows) == list(base.POINTS)
+    losses = [row["val"] for row in record["rows"]]
+    assert losses == sorted(losses, reverse=True)
+    assert record["prompts"] == base.PROMPTS
+    assert losses[-1] < 0.5  # speaks, and
+    assert rows[base.POINTS[-1]]["codes"] <= 2  # knows next to nothing
