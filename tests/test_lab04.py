@@ -299,17 +299,18 @@ def test_the_released_notebook_runs_to_its_end_unsolved(tmp_path: Path) -> None:
     released = nbformat.read(COURSE.labs / "lab04_tokenizer" / "lab04_tokenizer.ipynb", 4)
     told = run(script(tmp_path / "stub.py", released.cells))
     assert "CheckFailed" not in told
-    assert told.count("Error") == 0, told
-    assert told.count("first") + told.count("run this cell again") >= 8
+    assert told.count("not attempted yet") == 9, told
+    assert told.count("run this cell again") == 7, told
+    assert "NameError" not in told
 
 
 @pytest.mark.slow
 def test_the_solved_notebook_takes_less_than_a_minute(lab: Lab, tmp_path: Path) -> None:
     path = script(tmp_path / "solved.py", lab.notebook.cells)
-    path.write_text(path.read_text() + "\nimport time; print('CPU', time.process_time())")
+    path.write_text(path.read_text() + "\nimport time; print('seconds', time.process_time())")
     told = run(path)
     assert told.count("✓") >= 18, told
     assert "0 differ from tiktoken" in told
     assert "back again: False" not in told
     assert "1,024 entries" in told
-    assert float(told.split("CPU ")[1]) < 60
+    assert float(told.split("seconds ")[-1]) < 60

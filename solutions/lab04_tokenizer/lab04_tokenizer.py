@@ -1137,7 +1137,7 @@ check.summary()
 
 # %% tags=["demo"]
 n_bytes, vocab_size = scale.choose((500_000, 1024), (8_000_000, 8192), (64_000_000, 32_768))
-patience = scale.choose(60, 900, 7200)  # seconds
+patience = scale.choose(300, 900, 7200)  # seconds
 
 
 def expected_seconds(text: str, n_entries: int) -> float:
