@@ -6,7 +6,7 @@ comes first, letters, words, grammar or facts, and that a finished base model co
 does not answer. Writes `base_model.json`, which chapter 3 shows. What it does not show: how much a
 large model knows; this one has 124,672 parameters and reads bytes.
 
-    python book/experiments/base_model.py            # two to three minutes
+    python book/experiments/base_model.py            # three to four minutes
     python book/experiments/base_model.py --smallest # a few steps, prints its row
 """
 
@@ -25,7 +25,7 @@ from glassbox.telecom.facts import ERRORS
 
 N_ROWS, PEAK, WARMUP = 32, 1e-2, 60  # a step is 32 rows of 128 bytes
 KINDS = ("dialogue",)
-POINTS = (0, 25, 100, 300, 800)  # steps after which it is asked
+POINTS = (0, 25, 100, 400, 1600)  # steps after which it is asked
 TEXT, HELD_OUT = 3_000_000, 40_000  # bytes
 PROMPTS = {
     "a ticket that breaks off": "Customer: It says E308.\nAgent: E308 means that",
