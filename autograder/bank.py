@@ -170,10 +170,15 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
     return list(range(last + 1)) if last < len(answers) else []
 
 
+# Every program of the field has them: they give nothing away.
+COMMON = {"optimizer.zero_grad()", "optimizer.step()", "model.zero_grad()", "loss.backward()",
+          "for _ in range(5):", "data = text.encode()", "return found"}  # fmt: skip
+
+
 def solution_lines(lab: Lab) -> set[str]:
     """Lines that stand only in solutions or hidden tests, white space folded, comments cut.
 
-    Lines shorter than twelve characters are common speech (`return x`) and give nothing away.
+    `COMMON` ones are left out, and lines shorter than twelve characters (`return x`).
     """
     secret: set[str] = set()
     public: set[str] = set()
@@ -182,7 +187,7 @@ def solution_lines(lab: Lab) -> set[str]:
         outside, hidden = cut(outside, "HIDDEN TESTS")
         public |= set(map(fold, outside.splitlines()))
         secret |= set(map(fold, [*solution.splitlines(), *hidden.splitlines()]))
-    return {line for line in secret - public if len(line) >= 12}
+    return {line for line in secret - public - COMMON if len(line) >= 12}
 
 
 def fold(line: str) -> str:

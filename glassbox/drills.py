@@ -253,8 +253,8 @@ def train_micro(train_step: Callable, steps: list[list[Batch]], lr: float = 3e-3
 def micro_loss(weights: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> float:
     """The mean loss of the micro model with these weights; KeyError where one is missing."""
     model = GPT(MICRO)
-    for name, value in model.state_dict().items():
-        value.copy_(weights[name])
+    for key, own in model.state_dict().items():
+        own.copy_(weights[key])
     return model.eval().loss(inputs, targets).item()
 
 

@@ -181,8 +181,8 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layers)])
         self.norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.tied:
-            self.head.weight = self.token.weight
+        if self.config.tied:
+            self.token.weight = self.head.weight
         self.reset()
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -376,4 +376,4 @@ def choose(
 
 def count(model: nn.Module) -> int:
     """Parameters; shared ones once."""
-    return sum(p.numel() for p in model.parameters())
+    return sum(map(Tensor.numel, model.parameters()))

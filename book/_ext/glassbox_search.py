@@ -49,7 +49,10 @@ def _path(section: nodes.section) -> str:
 
 
 def _own(section: nodes.section) -> str:
-    """The text of a section without its title and its sub-sections, code last."""
+    """The text of a section without its title and its sub-sections, code and its output last.
+
+    All that Sphinx indexes has to be here: a page that is found for a word shows it.
+    """
     skipped = (nodes.title, nodes.section)
     parts = [child for child in section.children if not isinstance(child, skipped)]
     parts.sort(key=lambda part: part.next_node(nodes.literal_block, include_self=True) is not None)
@@ -84,8 +87,6 @@ def _pieces(node: nodes.Node) -> list[str]:
         text = HIDDEN.sub(" ", node.astext()) if "html" in node["format"].split() else ""
         return [html.unescape(re.sub(r"<[^>]*>", " ", text))]
     if isinstance(node, nodes.comment | nodes.substitution_definition):
-        return []
-    if isinstance(node, nodes.Element) and node.get("nb_element") == "cell_code_output":
         return []
     inner = [piece for child in node.children for piece in _pieces(child)]
     return inner if isinstance(node, nodes.Inline) else [*inner, " "]

@@ -402,8 +402,7 @@ def train_bpe(
     ### BEGIN SOLUTION
     if vocab_size < 256 + len(special_tokens):
         raise ValueError(f"vocab_size {vocab_size} has no room for bytes and special tokens")
-    longest_first = sorted(special_tokens, key=len, reverse=True)
-    at = "|".join(map(regex.escape, longest_first))
+    at = "|".join(map(regex.escape, sorted(special_tokens, key=len, reverse=True)))
     parts = regex.split(at, text) if special_tokens else [text]
     words = Counter(tuple(piece.encode()) for part in parts for piece in pre_tokenize(part))
     vocab, merges = {b: bytes([b]) for b in range(256)}, []
@@ -412,8 +411,7 @@ def train_bpe(
         merges.append((vocab[best[0]], vocab[best[1]]))
         words = {tuple(merge_pair(list(w), best, len(vocab))): n for w, n in words.items()}
         vocab[len(vocab)] = b"".join(merges[-1])
-    vocab |= {len(vocab) + j: token.encode() for j, token in enumerate(special_tokens)}
-    return vocab, merges
+    return vocab | {len(vocab) + j: s.encode() for j, s in enumerate(special_tokens)}, merges
     ### END SOLUTION
 
 
@@ -569,25 +567,19 @@ def encode(
     plain text. "" has no ids. A lone surrogate is a UnicodeEncodeError, as in str.encode.
     """
     ### BEGIN SOLUTION
-    rank = {pair: i for i, pair in enumerate(merges)}
-    ids = {bytes([b]): b for b in range(256)} | {a + b: 256 + i for (a, b), i in rank.items()}
-
-    def tokens(piece: str) -> list[bytes]:
-        found = [bytes([b]) for b in piece.encode()]
-        for _ in found[1:]:  # at most so many merges
-            ranked = [(rank[p], i) for i, p in enumerate(pairwise(found)) if p in rank]
-            if ranked:
-                i = min(ranked)[1]
-                found[i : i + 2] = [found[i] + found[i + 1]]
-        return found
-
-    longest_first = sorted(special_tokens, key=len, reverse=True)
-    at = "|".join(map(regex.escape, longest_first))
-    parts = regex.split(f"({at})", text) if special_tokens else [text]
+    ids = {bytes([b]): b for b in range(256)} | {a + b: 256 + i for i, (a, b) in enumerate(merges)}
+    joined, found = {(ids.get(a), ids.get(b)): ids[a + b] for a, b in merges}, []
     special = {token: len(ids) + j for j, token in enumerate(special_tokens)}
-    return [i for k, part in enumerate(parts) for i in (
-        [special[part]] if k % 2 else
-        [ids[token] for piece in pre_tokenize(part) for token in tokens(piece)])]
+    at = "|".join(map(regex.escape, sorted(special, key=len, reverse=True)))
+    for part in regex.split(f"({at})", text) if special else [text]:
+        found += [special[part]] if part in special else []
+        for piece in [] if part in special else pre_tokenize(part):
+            row, first = list(piece.encode()), lambda pair: joined.get(pair, math.inf)
+            for _ in row[1:]:  # at most so many merges
+                best = min(pairwise(row), key=first, default=None)
+                row = merge_pair(row, best, joined[best]) if best in joined else row
+            found += row
+    return found
     ### END SOLUTION
 
 

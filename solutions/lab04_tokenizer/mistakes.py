@@ -787,9 +787,12 @@ def by_lowest_rank(text, merges, special_tokens=()):
     return found + list(plain(text[begin:]))
 
 
-_by_name = "sorted(special_tokens, key=len, reverse=True)  =>  sorted(special_tokens, reverse=True)"
-for _exercise in ("train_bpe", "encode"):
-    bank.equivalent(_exercise, _by_name, "a text stands behind its beginning in both orders")
+for _exercise, _names in (("train_bpe", "special_tokens"), ("encode", "special")):
+    bank.equivalent(
+        _exercise,
+        f"sorted({_names}, key=len, reverse=True)  =>  sorted({_names}, reverse=True)",
+        "a text stands behind its beginning in both orders",
+    )
 bank.equivalent("encode", "1  =>  0", "one round more, in which nothing is left to merge")
 
 
