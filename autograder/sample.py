@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.bank import Bank, read_bank
+from autograder.bank import Bank, Entry, Version, read_bank
 from autograder.course import Course, CourseError
 from autograder.intake import read_release
 from autograder.lab import Lab, grade_id_of, read_lab
@@ -37,7 +37,7 @@ def write_class(course: Course, name: str, folder: Path) -> list[str]:
     lab = read_lab(course, name)
     release, bank = read_release(course, lab), read_bank(course, lab)
     right = {e: _solution(lab, e) for e in lab.exercises}
-    other = {e: version_source(bank[e].right[0].make, e) for e in lab.exercises}
+    other = {e: other_way(bank[e], e) for e in lab.exercises}
     perfect = _answered(release, lab, right)
     notebooks: dict[str, NotebookNode | str] = {
         "ada": perfect,
@@ -60,11 +60,24 @@ def write_class(course: Course, name: str, folder: Path) -> list[str]:
 def mistaken(lab: Lab, bank: Bank, first: int) -> dict[str, str]:
     """The first two mistakes of the bank in two exercises, counted from `first`, going round."""
     names = [lab.exercises[(first + i) % len(lab.exercises)] for i in range(2)]
-    return {e: version_source(bank[e].wrong[i].make, e) for i, e in enumerate(names)}
+    return {e: _written(bank[e].wrong, e)[i] for i, e in enumerate(names)}
+
+
+def other_way(entry: Entry, exercise: str) -> str:
+    """The source of a right version that is not the lab's own solution."""
+    return _written(entry.right, exercise)[0]
+
+
+def _written(versions: list[Version], exercise: str) -> list[str]:
+    """The sources of those that the bank defines by name."""
+    return [text for v in versions if (text := version_source(v.make, exercise))]
 
 
 def version_source(make: Callable, exercise: str) -> str:
-    """A version of the bank as a student would have written it, with the helpers that it calls."""
+    """A version of the bank as a student would have written it, with the helpers that it calls.
+
+    Empty if the bank makes it in another way than by a definition of that name.
+    """
     module = ast.parse(Path(inspect.getsourcefile(make)).read_text(encoding="utf-8"))
     defined = {name: node for node in module.body for name in _defines(node)}
     wanted, queue = set(), [make.__name__]
@@ -87,6 +100,8 @@ def version_source(make: Callable, exercise: str) -> str:
 def _defines(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else []
     return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
 

@@ -1,5 +1,7 @@
 """The made-up class of every lab gets the marks that it must get."""
 
+import contextlib
+import io
 from pathlib import Path
 
 import nbformat
@@ -11,7 +13,7 @@ from autograder.course import Course
 from autograder.grade import grade, overview
 from autograder.lab import read_lab
 from autograder.ledger import Ledger
-from autograder.sample import mistaken, version_source, write_class
+from autograder.sample import mistaken, other_way, version_source, write_class
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +79,19 @@ def test_versions_bring_their_helpers_and_lose_their_decorators() -> None:
             assert "@bank" not in source
             assert f"def {exercise}(" in source or f"class {exercise}(" in source
             compile(source, version.name, "exec")
+
+
+@pytest.mark.parametrize("name", Course(ROOT).all_labs())
+def test_the_other_way_is_right_in_every_lab(name: str) -> None:
+    """The answers of a student of the class, in a notebook of her own."""
+    lab = read_lab(Course(ROOT), name)
+    bank, space = read_bank(Course(ROOT), lab), {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in lab.notebook.cells:
+            if cell.cell_type == "code" and "demo" not in cell.metadata.get("tags", []):
+                source = other_way(bank[cell.id], cell.id) if cell.id in lab.exercises else cell.source
+                exec(compile(source, cell.id, "exec"), space)
+    mistaken(lab, bank, 0), mistaken(lab, bank, 2)
 
 
 def test_two_students_make_two_mistakes_each() -> None:

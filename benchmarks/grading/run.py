@@ -93,7 +93,7 @@ def write(name: str, folder: str, students: int) -> None:
     from autograder.course import find_course
     from autograder.intake import read_release
     from autograder.lab import cut, grade_id_of, read_lab
-    from autograder.sample import mistaken, version_source
+    from autograder.sample import mistaken, other_way
 
     course = find_course()
     lab = read_lab(course, name)
@@ -102,7 +102,7 @@ def write(name: str, folder: str, students: int) -> None:
     for exercise in lab.exercises:
         outside, inside = cut(lab.cell(exercise).source, "SOLUTION")
         ours[exercise] = f"{outside}\n{inside}"
-    other = {e: version_source(bank[e].right[0].make, e) for e in lab.exercises}
+    other = {e: other_way(bank[e], e) for e in lab.exercises}
     for i in range(students):
         answers = [ours, other, ours | mistaken(lab, bank, first=i), {}][i % 4]
         notebook = nbformat.from_dict(json.loads(json.dumps(release)))
