@@ -311,7 +311,7 @@ def gradient(
     """Backpropagation through `function` agrees with finite differences, input by input.
 
     `inputs` are float64 tensors. The output is projected on a fixed random direction; for each
-    input the derivative along two random directions is compared with the two-sided quotient.
+    input the derivative along three random directions is compared with the two-sided quotient.
     A function that detaches or goes through numpy fails.
     """
     gen = torch.Generator().manual_seed(0)
@@ -322,7 +322,7 @@ def gradient(
     weight = torch.randn(out.shape, generator=gen, dtype=out.dtype)
     grads = torch.autograd.grad((out * weight).sum(), leaves, allow_unused=True)
     for number, (x, grad) in enumerate(zip(inputs, grads, strict=True), start=1):
-        for _ in range(2):
+        for _ in range(3):
             step = torch.randn(x.shape, generator=gen, dtype=x.dtype)
             moved = [
                 [*inputs[: number - 1], x + sign * 1e-6 * step, *inputs[number:]]

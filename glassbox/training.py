@@ -43,7 +43,8 @@ class Settings:
     """How to train. What a step does is fixed by these, the batches and the model's start.
 
     `accumulation`: into how many parts each process cuts its rows. `warm_up`: steps in which the
-    rate climbs from 0; then it falls along a cosine to `floor` times `rate` at the last step.
+    rate climbs, equal parts a step, to `rate`; then it falls along a cosine to `floor` times
+    `rate` at the last step.
     `decay`: on matrices alone. `clip` 0: never. `precision`: "bf16" computes in 16 bits where that
     is safe and keeps weights in 32. `compile` and "bf16" are for GPUs. `folder`: for checkpoints,
     one every `save_every` steps (0: at the end and on Ctrl-C), and for run_record.json.
