@@ -14,6 +14,7 @@ to name a mistake, the chapter's table of common mistakes and the teacher's clas
 """
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -172,13 +173,15 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
 
 # Every program of the field has them: they give nothing away.
 COMMON = {"optimizer.zero_grad()", "optimizer.step()", "model.zero_grad()", "loss.backward()",
-          "for _ in range(5):", "data = text.encode()", "return found"}  # fmt: skip
+          "data = text.encode()", "return found"}  # fmt: skip
+COUNTED = re.compile(r"for \w+ in range\(\d+\):")  # nor does a loop that counts to a number
 
 
 def solution_lines(lab: Lab) -> set[str]:
     """Lines that stand only in solutions or hidden tests, white space folded, comments cut.
 
-    `COMMON` ones are left out, and lines shorter than twelve characters (`return x`).
+    Left out are `COMMON` ones, loops that count to a number, and lines of less than twelve
+    characters (`return x`).
     """
     secret: set[str] = set()
     public: set[str] = set()
@@ -187,7 +190,8 @@ def solution_lines(lab: Lab) -> set[str]:
         outside, hidden = cut(outside, "HIDDEN TESTS")
         public |= set(map(fold, outside.splitlines()))
         secret |= set(map(fold, [*solution.splitlines(), *hidden.splitlines()]))
-    return {line for line in secret - public - COMMON if len(line) >= 12}
+    return {line for line in secret - public - COMMON
+            if len(line) >= 12 and not COUNTED.fullmatch(line)}  # fmt: skip
 
 
 def fold(line: str) -> str:
