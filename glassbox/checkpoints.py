@@ -1,21 +1,127 @@
-"""Read GPT-2 checkpoints in the file format of the transformers library.
+"""Save and load the course's models, and read GPT-2 checkpoints of the transformers library.
 
-A checkpoint is a folder with `config.json` and `model.safetensors`, and perhaps `tokenizer.json`;
-or the name of one on the Hugging Face Hub, which is downloaded once and kept. Weights come with the
-names they were saved under: giving them to a model is an exercise of lab 2. Pickled weights
-(`pytorch_model.bin`) are not read, since reading them can run code.
+`save` writes one safetensors file that holds weights, sizes and facts; `load` makes the model
+again. A GPT-2 checkpoint is a folder with `config.json` and `model.safetensors`, and perhaps
+`tokenizer.json`; or the name of one on the Hugging Face Hub, which is downloaded once and kept. Its
+weights come with the names they were saved under: giving them to a model is an exercise of lab 2.
+Pickled weights (`pytorch_model.bin`) are not read, since reading them can run code.
 """
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from glassbox.parts import GPTConfig
 
+if TYPE_CHECKING:
+    from glassbox.models import GPT
+
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+FORMAT = "glassbox-gpt-1"
+
+
+# --- the course's own --------------------------------------------------------------------------
+
+
+def save(model: "GPT", path: str | Path, **facts: object) -> Path:
+    """Write the model's weights and sizes to one file, whole or not at all; returns its path.
+
+    `path` without a folder is a name in `usual_place()`. `facts` is what else the file should say,
+    such as `made_by="lab06_sft"`; `about` reads it back.
+    """
+    from safetensors.torch import save as packed
+
+    path = place(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    if model.config.tied:
+        del state["head.weight"]  # the same numbers as the token table
+    unknown = set(state) - set(_empty(model.config).state_dict())
+    if unknown:
+        raise ValueError(f"The model has {len(unknown)} weights that a plain GPT has not, such as "
+                         f"{min(unknown)}; merge adapters before saving.")  # fmt: skip
+    words = {"format": FORMAT, "config": json.dumps(asdict(model.config)),
+             "facts": json.dumps(facts)}  # fmt: skip
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(packed(state, words))
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | Path) -> "GPT":
+    """The model of a file that `save` wrote, in 32-bit precision, ready to answer.
+
+    Raises FileNotFoundError or ValueError, which say what to do.
+    """
+    from safetensors.torch import load_file
+
+    path = place(path)
+    words = about(path)
+    model = _empty(GPTConfig(**words["config"]))
+    state = {name: tensor.float() for name, tensor in load_file(path).items()}
+    if model.config.tied:
+        state["head.weight"] = state["token.weight"]
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def about(path: str | Path) -> dict[str, dict]:
+    """The "config" and the "facts" that a saved file holds, without reading its weights."""
+    from safetensors import SafetensorError, safe_open
+
+    path = place(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}. Save a model there with "
+                                "checkpoints.save, or check the path.")  # fmt: skip
+    try:
+        with safe_open(path, "pt") as file:
+            words = file.metadata() or {}
+    except SafetensorError:
+        raise ValueError(f"{path} is damaged or no safetensors file; save the model again with "
+                         "checkpoints.save.") from None  # fmt: skip
+    if words.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by checkpoints.save, so its sizes are unknown. "
+                         "Load it with what wrote it, then save it here.")  # fmt: skip
+    return {name: json.loads(words[name]) for name in ("config", "facts")}
+
+
+def usual_place() -> Path:
+    """Where saved models lie: $GLASSBOX_HOME, by default the folder glassbox in the home folder."""
+    return Path(os.environ.get("GLASSBOX_HOME") or Path.home() / "glassbox")
+
+
+def place(path: str | Path) -> Path:
+    """The file that a path or a bare name such as "assistant" means."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path.with_name(f"{path.name}.safetensors")
+    return path if path.parent != Path() else usual_place() / path
+
+
+def newest() -> Path | None:
+    """The file in the usual place that was saved last, if there is one."""
+    files = usual_place().glob("[!.]*.safetensors")
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def _empty(config: GPTConfig) -> "GPT":
+    from glassbox.models import GPT  # which reads GPT-2 by this module
+
+    return GPT(config)
+
+
+# --- GPT-2 -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
