@@ -59,6 +59,7 @@ def lost(lab: Lab, submission: Submission, why: str) -> tuple[Merged, Result]:
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    core: int | None
     job: Job | None = None
     attempt: int = 0
 
@@ -86,7 +87,7 @@ def local_pool(labs: Labs, jobs: list[Job], workers: int, secret: str) -> Iterat
         while waiting or any(w.job for w in crew):
             idle = [w for w in crew if w.job is None]
             while waiting and (idle or len(crew) < workers):
-                worker = idle.pop() if idle else _start(labs, secret)
+                worker = idle.pop() if idle else _start(labs, secret, _free_core(crew, workers))
                 crew += [] if worker in crew else [worker]
                 worker.give(*waiting.popleft())
             for worker in _ready(crew):
@@ -110,14 +111,24 @@ def local_pool(labs: Labs, jobs: list[Job], workers: int, secret: str) -> Iterat
             worker.end()
 
 
-def _start(labs: Labs, secret: str) -> _Worker:
+def _free_core(crew: list[_Worker], workers: int) -> int | None:
+    """A core for a worker alone, if there are enough.
+
+    A judge and the student's process take turns: on one core neither has to be woken on another,
+    which would take as long as a call that is judged.
+    """
+    cores = os.sched_getaffinity(0) if sys.platform == "linux" else set()
+    return min(cores - {w.core for w in crew}) if len(cores) >= workers else None
+
+
+def _start(labs: Labs, secret: str, core: int | None) -> _Worker:
     # A forked worker has everything imported; this process has no thread that could suffer.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, labs, secret, os.getpid()))
+    process = context.Process(target=_serve, args=(theirs, labs, secret, os.getpid(), core))
     process.start()
     theirs.close()  # so that its end is the end of the pipe
-    return _Worker(process, ours)
+    return _Worker(process, ours, core)
 
 
 def _ready(crew: list[_Worker]) -> list[_Worker]:
@@ -135,8 +146,11 @@ def _reply(pipe: Connection) -> tuple[Merged, Result] | None:
         return None
 
 
-def _serve(pipe: Connection, labs: Labs, secret: str, parent: int) -> None:
+def _serve(pipe: Connection, labs: Labs, secret: str, parent: int,
+           core: int | None = None) -> None:  # fmt: skip
     """In a worker: Ctrl-C is the parent's business; end when told to, or when it has gone."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _end)
 
