@@ -6,6 +6,7 @@ its methods, adapted ones included. `base` gives the shipped base model that lab
 packing, no dialogue longer than the context, no library for fine-tuning.
 """
 
+import codecs
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -46,9 +47,10 @@ def render(dialogue: Sequence[Message], tokens: Tokenizer, answer: bool = False)
     return [i for p, _ in pieces for i in p], [trained for p, trained in pieces for _ in p]
 
 
-def rows(asked: Iterable[Question]) -> list[Row]:
-    """Each question with its answer, rendered by the shipped tokenizer."""
-    return [render(messages(question), tokenizer()) for question in asked]
+def rows(asked: Sequence[Question], turns: int = 1) -> list[Row]:
+    """Questions with their answers, `turns` of them in a dialogue, by the shipped tokenizer."""
+    groups = (asked[i : i + turns] for i in range(0, len(asked), turns))
+    return [render([m for q in group for m in messages(q)], tokenizer()) for group in groups]
 
 
 def batch(some: Sequence[Row], context_len: int) -> tuple[Tensor, Tensor]:
@@ -60,19 +62,20 @@ def batch(some: Sequence[Row], context_len: int) -> tuple[Tensor, Tensor]:
     inputs = torch.full((len(some), width), tokenizer().pad_id)
     targets = torch.full((len(some), width), IGNORED)
     for at, (ids, mask) in enumerate(some):
-        whole, trained = torch.tensor(ids), torch.tensor(mask[1 : width + 1], dtype=torch.bool)
-        inputs[at, : len(ids)] = whole[:width]
-        targets[at, : len(trained)][trained] = whole[1 : width + 1][trained]
+        whole, trained = torch.tensor(ids), torch.tensor(mask[1 : width + 1]) == 1
+        n = len(trained)
+        inputs[at, :n] = whole[:n]
+        targets[at, :n] = whole[1 : n + 1].where(trained, IGNORED)
     return inputs, targets
 
 
 def base_rows(n_rows: int, n_tokens: int = 64, seed: int = 0) -> list[Row]:
     """Stretches of the text that base models are trained on; every token counts."""
-    ids = torch.tensor(stream(base_text(seed), n_rows * (n_tokens + 1)))
+    ids = torch.tensor(first_ids(base_text(seed), n_rows * (n_tokens + 1)))
     return [(row, [1] * len(row)) for row in ids.view(n_rows, -1).tolist()]
 
 
-def stream(documents: Iterable[str], n_tokens: int) -> list[int]:
+def first_ids(documents: Iterable[str], n_tokens: int) -> list[int]:
     """The first ids of documents, each of which begins with <|bos|>."""
     t = tokenizer()
     ids = (i for text in documents for i in (t.bos_id, *t.encode(text)))
@@ -95,7 +98,8 @@ def finetune(
     against forgetting. `on_step(step, loss)` is called after each step.
     """
     generator = torch.Generator().manual_seed(seed)
-    trained = [p for p in (parameters or model.parameters()) if p.requires_grad]
+    wanted = model.parameters() if parameters is None else parameters
+    trained = [p for p in wanted if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.95), weight_decay=0.1)
     n_old = round(replay * rows_per_step)
     old = base_rows(2_000) if n_old else []
@@ -151,7 +155,8 @@ def reply(
     if room < 1:
         raise ValueError(f"The dialogue has {len(ids)} tokens, and the context holds "
                          f"{model.config.context_len}; leave out its oldest turns.")  # fmt: skip
-    was, said, told = model.training, [], ""
+    was, said = model.training, []
+    pieces = codecs.getincrementaldecoder("utf-8")("replace")
     model.eval()
     try:
         prompt = torch.tensor([ids], device=model.token.weight.device)
@@ -159,13 +164,14 @@ def reply(
             if new.item() == tokenizer().end_id:
                 return tokenizer().decode(said), True
             said.append(new.item())
-            text = tokenizer().decode(said)
-            if stream is not None and not text.endswith("\ufffd") and text != told:
-                stream(text[len(told) :])
-                told = text
+            piece = pieces.decode(tokenizer().bytes(said[-1:]))
+            if stream is not None and piece:
+                stream(piece)
         return tokenizer().decode(said), False
     finally:
         model.train(was)
+        if stream is not None and (piece := pieces.decode(b"", final=True)):
+            stream(piece)
 
 
 def replies(model: GPT, dialogues: Sequence[Sequence[Message]],

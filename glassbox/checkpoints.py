@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -32,8 +32,8 @@ FORMAT = "glassbox-gpt-1"
 def save(model: "GPT", path: str | Path, **facts: object) -> Path:
     """Write the model's weights and sizes to one file, whole or not at all; returns its path.
 
-    `path` without a folder is a name in `usual_place()`. `facts` is what else the file should say,
-    such as `made_by="lab06_sft"`; `about` reads it back.
+    A bare name such as "assistant" is a file in `usual_place()`. `facts` is what else the file
+    should say, such as `made_by="lab06_sft"`; `about` reads it back.
     """
     from safetensors.torch import save as packed
 
@@ -44,12 +44,12 @@ def save(model: "GPT", path: str | Path, **facts: object) -> Path:
     }
     if model.config.tied:
         del state["head.weight"]  # the same numbers as the token table
-    unknown = set(state) - set(_empty(model.config).state_dict())
+    unknown = set(state) - set(_plain(model.config).state_dict())
     if unknown:
         raise ValueError(f"The model has {len(unknown)} weights that a plain GPT has not, such as "
                          f"{min(unknown)}; merge adapters before saving.")  # fmt: skip
     words = {"format": FORMAT, "config": json.dumps(asdict(model.config)),
-             "facts": json.dumps(facts)}  # fmt: skip
+             "facts": json.dumps(facts), "tokenizer": json.dumps(_reads(model.config))}  # fmt: skip
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fresh.write_bytes(packed(state, words))
@@ -68,16 +68,18 @@ def load(path: str | Path) -> "GPT":
 
     path = place(path)
     words = about(path)
-    model = _empty(GPTConfig(**words["config"]))
+    model = _plain(GPTConfig(**words["config"]))
     state = {name: tensor.float() for name, tensor in load_file(path).items()}
     if model.config.tied:
         state["head.weight"] = state["token.weight"]
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
+    if model.config.tied:
+        model.token.weight = model.head.weight
     return model.eval()
 
 
-def about(path: str | Path) -> dict[str, dict]:
-    """The "config" and the "facts" that a saved file holds, without reading its weights."""
+def about(path: str | Path) -> dict[str, Any]:
+    """The "config", "facts" and "tokenizer" of a saved file, without reading its weights."""
     from safetensors import SafetensorError, safe_open
 
     path = place(path)
@@ -93,7 +95,7 @@ def about(path: str | Path) -> dict[str, dict]:
     if words.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by checkpoints.save, so its sizes are unknown. "
                          "Load it with what wrote it, then save it here.")  # fmt: skip
-    return {name: json.loads(words[name]) for name in ("config", "facts")}
+    return {name: json.loads(words.get(name, "null")) for name in ("config", "facts", "tokenizer")}
 
 
 def usual_place() -> Path:
@@ -102,23 +104,41 @@ def usual_place() -> Path:
 
 
 def place(path: str | Path) -> Path:
-    """The file that a path or a bare name such as "assistant" means."""
+    """The file that a path means: "assistant" is in the usual place, "a.safetensors" is here."""
     path = Path(path)
-    if path.suffix != ".safetensors":
-        path = path.with_name(f"{path.name}.safetensors")
-    return path if path.parent != Path() else usual_place() / path
+    if path.suffix == ".safetensors":
+        return path
+    folder = usual_place() if path.parent == Path() else path.parent
+    return folder / f"{path.name}.safetensors"
 
 
 def newest() -> Path | None:
-    """The file in the usual place that was saved last, if there is one."""
-    files = usual_place().glob("[!.]*.safetensors")
-    return max(files, key=lambda file: file.stat().st_mtime, default=None)
+    """The file saved last, of those in this folder and in the usual place that `save` wrote."""
+    files = [f for at in (Path(), usual_place()) for f in at.glob("[!.]*.safetensors")]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            about(file)
+        except ValueError:  # of another program
+            continue
+        return file
+    return None
 
 
-def _empty(config: GPTConfig) -> "GPT":
+def _reads(config: GPTConfig) -> str | None:
+    """The name of the course's tokenizer, if the model can be one for it."""
+    from glassbox.tokenizer import tokenizer
+
+    return tokenizer().name if config.vocab_size == tokenizer().vocab_size else None
+
+
+def _plain(config: GPTConfig) -> "GPT":
+    """A model whose weights are yet to be given: none are drawn, so chance is left as it was."""
+    import torch
+
     from glassbox.models import GPT  # which reads GPT-2 by this module
 
-    return GPT(config)
+    with torch.device("meta"):
+        return GPT(config)
 
 
 # --- GPT-2 -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ are learned is lab 4; how these were is `book/experiments/base_recipe.py`.
 """
 
 import json
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +20,15 @@ class Tokenizer:
     """Text to ids and back; made from a file with the pattern and the learned tokens in order."""
 
     def __init__(self, file: Path = FILE) -> None:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        saved = json.loads(text)
+        self.name = f"glassbox-{zlib.crc32(text.encode()):08x}"  # tells one from another
         tokens = [bytes([b]) for b in range(256)]
         tokens += [token.encode("latin-1") for token in saved["tokens"]]  # a letter is a byte
         self.special = {name: len(tokens) + i for i, name in enumerate(SPECIAL)}
         self.vocab_size = len(tokens) + len(SPECIAL)
         self._bpe = tiktoken.Encoding(
-            "glassbox", pat_str=saved["pattern"], special_tokens=self.special,
+            self.name, pat_str=saved["pattern"], special_tokens=self.special,
             mergeable_ranks={token: i for i, token in enumerate(tokens)},
         )  # fmt: skip
         self.bos_id, self.end_id, self.pad_id = (
