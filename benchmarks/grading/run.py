@@ -5,7 +5,7 @@
     python benchmarks/grading/run.py --only against | own | size
 
 Each contender has a course of its own below `_build`, with the same submissions; its state
-is cleared before each run and clearing is not timed. Contenders take turns, A B C D A B C D, and
+is cleared before each run and clearing is not timed. Contenders take turns, A B C A B C, and
 each run is a whole command. A round whose scores differ ends the benchmark. The result is written
 after each part, so that a stopped run keeps what it has; README.md says what is compared.
 """
@@ -34,7 +34,7 @@ import psutil
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LABS = {"lab01_attention": ROOT / "solutions", "lab99_stack": HERE}
-PEERS, OURS = (1, 5), (5, 45)  # class sizes: a slope must stand out from the time to start
+PEERS, OURS = (1, 3), (3, 45)  # class sizes: a slope must stand out from the time to start
 QUICK_PEERS, QUICK_OURS = (1, 2), (2, 4)
 STOCK = """
 c = get_config()
@@ -253,17 +253,15 @@ def against(lab: str, rounds: int, quick: bool, base: Path) -> list[dict]:
     course.mkdir()
     our_course(course, lab)
     stock_course(plain, course, lab)
-    two, one = ours(course, lab, 2), ours(course, lab, 1)
-    peer, cold = stock(plain, lab), nbclient(course, lab)
-    for contender in (two, one):
-        contender.sizes = QUICK_OURS if quick else OURS
+    two, peer, cold = ours(course, lab, 2), stock(plain, lab), nbclient(course, lab)
+    two.sizes = QUICK_OURS if quick else OURS
     peer.sizes = cold.sizes = QUICK_PEERS if quick else PEERS
     both = peer.sizes[1]  # a class that all of them grade
     hand_in(course, lab, base / "all", two.sizes[1])
     for number in range(rounds):
         for which in (0, 1):
             seen = {}
-            for contender in (two, peer, one, cold):
+            for contender in (two, peer, cold):
                 students = contender.sizes[which]
                 folder = contender.root / ("submitted" if contender is peer else "in")
                 take(base / "all", folder, students)
@@ -275,7 +273,7 @@ def against(lab: str, rounds: int, quick: bool, base: Path) -> list[dict]:
                     f"{seconds:.1f} s")  # fmt: skip
             equal(seen)
     rows = []
-    for mine, other in ((two, peer), (one, peer), (two, cold)):
+    for mine, other in ((two, peer), (two, cold)):
         pair = f"{lab}: {mine.name}, against {other.name}"
         note = f"median {{:.2f}} to {{:.2f}} over {rounds} rounds; scores equal"
         rows.append(row(f"{pair}, {both} submissions, whole command", mine.seconds[both],
