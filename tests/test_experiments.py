@@ -329,3 +329,106 @@ def test_the_base_model_data_say_what_the_text_says(base: ModuleType) -> None:
     wrong = late["likeliest"]["a ticket that breaks off"]
     assert "the subscriber database answers too late" in wrong  # which is E303, not E308
     assert "How much is Prepaid S?\nAgent: Basic costs 14 euros" in late["free"]
+
+
+@pytest.fixture(scope="module")
+def change() -> ModuleType:
+    return load("weight_change")
+
+
+def test_the_smallest_weight_change(change: ModuleType) -> None:
+    torch.set_num_threads(1)
+    found = change.measure(2, ranks=(0, 96), n_asked=4)
+    assert [row["rank"] for row in found["ranks"]] == [0, 96]
+    assert set(found["noise"]) == set(change.MAPS)
+    for one in found["matrices"].values():
+        assert one["values"] == sorted(one["values"], reverse=True)
+        assert one["values"][0] > 0
+
+
+def test_a_cut_keeps_what_its_rank_allows(change: ModuleType) -> None:
+    base, tuned = change.assistant.base(), change.assistant.base()
+    gen = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in change.linear_maps(tuned).values():
+            weight.add_(torch.randn(weight.shape, generator=gen), alpha=0.01)
+    before, whole = change.linear_maps(base), change.linear_maps(tuned)
+    for rank in (0, 3, 96):
+        for name, weight in change.linear_maps(change.cut(base, tuned, rank)).items():
+            if rank == 96:
+                assert torch.allclose(weight, whole[name], atol=1e-6)
+            else:
+                assert torch.linalg.matrix_rank(weight - before[name], atol=1e-4) == rank
+
+
+def test_the_weight_changes_say_what_the_explorer_shows() -> None:
+    record = json.loads((FOLDER / "weight_change.json").read_text())
+    right = {row["rank"]: row["right"] for row in record["ranks"]}
+    assert record["before"]["right"] < 0.1 < 0.9 < right[96]
+    assert right[1] < 0.5 < right[32]  # what it learnt lies in a part of the change, not in a line
+    for name, one in record["matrices"].items():
+        shares = [sum(x * x for x in values[8:]) / sum(x * x for x in values)
+                  for values in (one["values"], record["noise"][name.split(".")[1]])]  # fmt: skip
+        assert 0.2 < shares[0] < shares[1]  # lower in rank than noise, and not low
+
+
+@pytest.fixture(scope="module")
+def forgetting() -> ModuleType:
+    return load("forgetting")
+
+
+@pytest.fixture(scope="module")
+def chat_data() -> ModuleType:
+    return load("chat_data")
+
+
+def test_the_smallest_fine_tuning_forgets(forgetting: ModuleType) -> None:
+    torch.set_num_threads(1)
+    before = forgetting.measured(forgetting.assistant.base(), n_asked=2)
+    after = forgetting.measured(forgetting.tuned(steps=5), n_asked=2)
+    kept = forgetting.measured(forgetting.tuned(share=0.5, steps=5), n_asked=2)
+    assert after["base_loss"] > kept["base_loss"] > before["base_loss"] - 0.05
+
+
+def test_the_other_ways_against_forgetting(forgetting: ModuleType) -> None:
+    torch.set_num_threads(1)
+    base, model = forgetting.assistant.base(), forgetting.tuned(steps=2)
+    ids = torch.tensor([forgetting.assistant.rows(forgetting.SPLIT.train[:1])[0][0]])
+    every = torch.ones_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        assert forgetting.divergence(base(ids), base, ids, every) == pytest.approx(0, abs=1e-6)
+        assert forgetting.divergence(model(ids), base, ids, every) > 0
+        for share, same in ((0.0, base), (1.0, model)):
+            assert torch.allclose(forgetting.mixed(model, share)(ids), same(ids), atol=1e-4)
+    targets = torch.tensor([[-100, -100, 5, 6, -100]])
+    assert forgetting.prompts(targets).tolist() == [[True, True, False, False, False]]
+    assert math.isfinite(forgetting.assistant.held_out_loss(forgetting.kept_close(1.0, steps=2)))
+
+
+def test_the_rows_of_the_chat_data(chat_data: ModuleType) -> None:
+    split, out = chat_data.SPLIT, chat_data.wrong(0.3)
+    changed = [(new, old) for new, old in zip(out, split.train, strict=True) if new != old]
+    assert len(changed) == 96
+    assert all(new.key in new.answer and new.answer != old.answer for new, old in changed)
+    assert {(q.kind, q.phrasing) for q in chat_data.ways_to_ask(3)} == {
+        (kind, n) for kind in ("error", "plan")
+        for n in sorted({q.phrasing for q in split.train if q.kind == kind})[:3]
+    }  # fmt: skip
+    left, asked = chat_data.topics_out()
+    assert not {q.key for q in left} & {q.key for q in asked}
+    assert len({q.key for q in asked}) == 8
+    rows = chat_data.assistant.rows(split.train[:3])
+    for (ids, mask), (_, open_end), (_, all_of_it) in zip(
+        rows, chat_data.without_end(rows), chat_data.prompts_too(rows), strict=True
+    ):
+        assert sum(mask) - sum(open_end) == 1
+        assert sum(all_of_it) == len(ids)
+
+
+def test_templates_differ_as_they_say(chat_data: ModuleType) -> None:
+    usual, *others = (chat_data.tokenizer().decode(t("E204?")) for t in chat_data.TEMPLATES)
+    assert usual == "<|bos|><|user|>E204?<|end|><|assistant|>"
+    assert others == [
+        "<|bos|>" + usual, usual.removesuffix("<|assistant|>"),
+        "<|bos|><|user|>\nE204?<|end|><|assistant|>\n", "<|bos|>User: E204?\nAssistant:",
+    ]  # fmt: skip

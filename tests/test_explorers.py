@@ -224,8 +224,23 @@ LEARNED = [  # chapter 3
     ("spans", {"sentence": "one two", "rate": 0.5}, "1 of 2 words hidden (50 %), in 1 span"),
     ("spans", {"sentence": ""}, "0 of 0 words"),
 ]
+TUNED = [  # chapter 4
+    ("mask", {"system": ""}, "<strong>12</strong> of 28 tokens", "12 padding places"),
+    ("mask", {"system": "", "mistake": "pad"}, "<strong>10</strong> of 28", "Mask by position"),
+    ("mask", {"mistake": "late"}, "should be: <code>E42</code> <code>Restart</code>"),
+    ("mask", {"mistake": "last"}, "<strong>5</strong> of", "Nothing wrong is learnt"),
+    ("mask", {"width": 8}, "all answers among them: the row trains nothing"),
+    ("mask", {"system": "", "turns": 1, "user1": "<|end|>"}, "<strong>7</strong> of 16 tokens"),
+    ("mask", {"view": "mark"}, "You marked 0: <strong>0</strong> right, 0 too many, 12 missing"),
+    ("lora", {}, "8 · (288 + 96) = 3,072 of 27,648, 11 %", "65,536 of 16.8 M", "0.391 %"),
+    ("lora", {"map": "ff_out", "rank": 96}, "46,080 of 36,864, 125 %", "as large at rank 77"),
+    ("nf4", {}, "4 + 32 / 64 = 4.500 bits", "<strong>25 % more</strong>", "3.94 GB"),
+    ("nf4", {"double": True}, "4 + 8 / 64 + 32 / (64 · 256) = 4.127 bits", "saves 0.373 bits"),
+    ("nf4", {"weights": "outliers", "block": "65536"}, "13 of 16 levels get less than one"),
+]
 SAYS = (
     LEARNED
+    + TUNED
     + [("scaling", *row) for row in PLANNED]
     + [
         (name, {"preset": preset} | more, *texts)

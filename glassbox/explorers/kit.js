@@ -139,7 +139,7 @@ const fromSlider = (at) => Number((10 ** at).toPrecision(2));
 // One labelled native control -> { row, show(value, option) }.
 function control(key, option, id, change) {
   const row = document.createElement("div");
-  row.className = "ex-control";
+  row.className = option.half ? "ex-control ex-half" : "ex-control";
   row.dataset.key = key;
   const name = `<span>${esc(option.label)}</span>`;
   if (option.choices && option.as === "radio") {
@@ -190,7 +190,8 @@ function control(key, option, id, change) {
 // --- the explorer: { render({ model, el }) }, anywidget's format -----------------------------------
 //
 // ABOUT     { name, ask: the question that asks for a prediction, options: key -> { default, label?,
-//           min/max/step | choices | longest?, wide? } }; one without a label has no control
+//           min/max/step | choices | longest?, wide?, half? (two fields a line) } }; one without a label
+//           has no control
 // view(s)   pure: { svg, summary (HTML), shown: keys of the controls, limits: key -> { max, text } }
 // settle(s) pure: the state as it counts, where one option decides others
 // follow(s, key)  pure: what else changes when the reader changes `key`

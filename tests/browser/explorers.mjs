@@ -28,6 +28,9 @@ const SCENES = {
   bpe: [{}, { step: 20 }, { text: "เน็ตช้ามาก связь", step: 3 }],
   spans: [{}, { rate: 0.75, mean_length: 1 }],
   schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
+  mask: [{}, { view: "mark" }, { turns: 3, mistake: "prompt" }, { width: 10 }],
+  lora: [{}, { map: "ff_out", layer: 4, rank: 96 }],
+  nf4: [{}, { weights: "outliers" }, { kind: "int", bits: 8 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -64,6 +67,12 @@ const FIGURES = [
   ["spans", { sentence: "the cat sat on the mat", rate: 0.5, mean_length: 3 }, "3 of 6 words hidden (50 %), in 1 span"],
   ["schedule", { step: 550 }, "= 1.65e-4"],
   ["schedule", { kind: "wsd", step: 900, decay: 0.2 }, "rate 1.65e-4, 55.0 % of the peak"],
+  ["mask", { mistake: "early" }, "Trained, and should not be: <|assistant|> <|assistant|>"],
+  ["mask", { turns: 1, system: "", width: 8 }, "the row trains nothing"],
+  ["lora", { rank: 8 }, "8 · (288 + 96) = 3,072 of 27,648, 11 %"],
+  ["lora", { rank: 16, alpha: 32, a: 14336 }, "alpha / r = 32 / 16 = 2"],
+  ["nf4", { double: true }, "4 + 8 / 64 + 32 / (64 · 256) = 4.127 bits"],
+  ["nf4", { weights: "uniform" }, "int4 in the same blocks: 0.0600, 14 % less"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
