@@ -2,7 +2,7 @@
 
 Lab 6 compares with    `sft_labels` (which tokens count), `sft_loss` (also packed), `train_sft`
 Lab 7 compares with    `lora_output` (one layer), `lora` and `trainable` (a whole model)
-Chapter 4's page on the libraries uses all of them.
+Chapter 4's page uses all of them, shows `short_run` and prints `defaults`.
 Scales M and L use     `load` (also in 4 bits), `rows`, `lora`, `train_sft`, `replies`
 
 A row is `(ids, mask)`, as `glassbox.assistant.render` makes it: token ids, and 1 for those that are
@@ -18,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def to_gpt2(model: GPT) -> Any:
             target.bias.copy_(source.bias)
         elif getattr(target, "bias", None) is not None:
             target.bias.zero_().requires_grad_(False)
-    return theirs.train(model.training)
+    return theirs.to(model.token.weight.device).train(model.training)
 
 
 def to_llama(config: GPTConfig = RECIPE, seed: int = 0) -> Any:
@@ -190,7 +191,7 @@ def _byte_letters() -> dict[int, str]:
 
 @contextmanager
 def _trainer(model: Any, dataset: list[dict], tokenizer: Any = None, **options: Any) -> Iterator:
-    """TRL's SFTTrainer on these rows, quiet, offline, on the CPU where there is no GPU.
+    """TRL's SFTTrainer on these rows, quiet, offline, on the device where the model lies.
 
     The trainer puts a `forward` of its own into the model; afterwards the model is as before.
     """
@@ -199,7 +200,7 @@ def _trainer(model: Any, dataset: list[dict], tokenizer: Any = None, **options: 
 
     datasets.disable_progress_bars()
     settings = {
-        "use_cpu": not torch.cuda.is_available(), "bf16": _bf16(),
+        "use_cpu": next(model.parameters()).device.type == "cpu", "bf16": False,
         "activation_checkpointing": False, "report_to": "none", "save_strategy": "no",
         "disable_tqdm": True, "logging_steps": 1, "max_length": None, "seed": 0,
     } | options  # fmt: skip
@@ -214,8 +215,9 @@ def _trainer(model: Any, dataset: list[dict], tokenizer: Any = None, **options: 
         try:
             yield trainer
         finally:
-            base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            base.__dict__.pop("forward", None)
+            vars(model).pop("forward", None)
+            if hasattr(model, "get_base_model"):
+                vars(model.get_base_model()).pop("forward", None)
 
 
 def _bf16() -> bool:
@@ -280,10 +282,12 @@ def train_sft(
     The rows are taken in the order given, `rows_per_step` at a time, and again from the first when
     they are used up; without `steps` once. A loop by hand over the same slices gets the same
     losses. `schedule` is one of transformers' ("constant", "linear", "cosine"); `options` are
-    SFTConfig's. With a `GPT` the training happens in its copy and the weights come back.
+    SFTConfig's. With a `GPT` the training happens in its copy and the weights come back. It
+    runs where the model lies, on a GPU in bfloat16 where that can.
     """
     theirs = _theirs(model)
     options.setdefault("max_length", theirs.config.max_position_embeddings)
+    options.setdefault("bf16", next(theirs.parameters()).is_cuda and _bf16())
     with _trainer(
         theirs, _dataset(rows), per_device_train_batch_size=rows_per_step, learning_rate=lr,
         max_steps=steps or -1, num_train_epochs=1, warmup_steps=warm_up,
@@ -347,14 +351,56 @@ def trainable(model: nn.Module) -> tuple[int, int]:
     return _library("peft").PeftModel.get_nb_trainable_parameters(model)
 
 
+# --- what one types ----------------------------------------------------------------------------
+
+
+def short_run(model: Any, conversations: Sequence[Messages], tokenizer: Any, folder: str) -> Any:
+    """LoRA on conversations with the two libraries and nothing else; the trainer, trained."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=folder,
+            assistant_only_loss=True,
+            max_length=128,
+            per_device_train_batch_size=8,
+            learning_rate=2e-3,
+            max_steps=4,
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to="none",
+            save_strategy="no",
+        ),
+        train_dataset=Dataset.from_list([{"messages": talk} for talk in conversations]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules=["c_attn"], fan_in_fan_out=True),
+    )
+    trainer.train()
+    return trainer
+
+
+def defaults(*names: str) -> dict[str, Any]:
+    """What SFTConfig and LoraConfig do unless told otherwise, by setting."""
+    found = {}
+    for config in (_library("peft").LoraConfig, _library("trl").SFTConfig):
+        found |= {f.name: f.default for f in fields(config) if f.name in names}
+    return {name: found[name] for name in names}
+
+
 # --- scales M and L ----------------------------------------------------------------------------
 
 
 def load(name: str, quantized: bool = False) -> tuple[Any, Any]:
     """A model and its tokenizer from a folder, or by its name on the Hugging Face Hub.
 
-    For example "HuggingFaceTB/SmolLM2-135M". `quantized` keeps the weights in 4 bits (NF4, double
-    quantisation), which needs a GPU and bitsandbytes. Errors say what is missing and what to type.
+    For example "HuggingFaceTB/SmolLM2-135M"; on the first GPU if there is one, in 32 bits.
+    `quantized` keeps the weights in 4 bits (NF4, double quantisation), which needs a GPU and
+    bitsandbytes. Errors say what is missing and what to type.
     """
     transformers = _library("transformers")
     gpu = torch.cuda.is_available()
@@ -372,7 +418,7 @@ def load(name: str, quantized: bool = False) -> tuple[Any, Any]:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         model = transformers.AutoModelForCausalLM.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise FileNotFoundError(
             f"{name!r} could not be loaded: it is no model folder here, was not downloaded before, "
             f"and did not come from the Hugging Face Hub. With a network type: "
@@ -397,13 +443,16 @@ def rows(conversations: Sequence[Messages], tokenizer: Any) -> list[Row]:
 
 
 def _plain_template(tokenizer: Any) -> str:
-    """Roles in words, a turn ended by the tokenizer's own end; for models that have no template."""
+    """Roles in words, answers ended by the tokenizer's own end; for models that have no template.
+
+    A line break before each content keeps it apart: no token reaches over the border.
+    """
     start = "{{ bos_token }}" if tokenizer.bos_token else ""
     return (
-        start + "{% for m in messages %}{{ m['role'] + ': ' }}{% if m['role'] == 'assistant' %}"
+        start + "{% for m in messages %}{{ m['role'] + ':\n' }}{% if m['role'] == 'assistant' %}"
         "{% generation %}{{ m['content'] + eos_token }}{% endgeneration %}"
         "{% else %}{{ m['content'] + '\n' }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+        "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
     )
 
 
