@@ -14,6 +14,7 @@ settings beyond the few that the labs turn.
 
 import copy
 import importlib
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -431,15 +432,40 @@ def load(name: str, quantized: bool = False) -> tuple[Any, Any]:
 
 
 def rows(conversations: Sequence[Messages], tokenizer: Any) -> list[Row]:
-    """Conversations -> rows by the tokenizer's template, or by a plain one if that has no marks."""
-    template = tokenizer.chat_template or ""
-    if "generation %}" not in template and "generation -%}" not in template:
-        tokenizer.chat_template = _plain_template(tokenizer)
+    """Conversations -> rows by the tokenizer's template, or by a plain one if it has none.
+
+    Where the template does not mark what is generated, an answer is what comes on top of the row
+    that ends in the assistant's mark.
+    """
+    tokenizer.chat_template = tokenizer.chat_template or _plain_template(tokenizer)
+    if not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template):
+        return [_row_by_turns(messages, tokenizer) for messages in conversations]
     made = [
         tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
         for messages in conversations
     ]
     return [(list(row["input_ids"]), list(row["assistant_masks"])) for row in made]
+
+
+def _row_by_turns(messages: Messages, tokenizer: Any) -> Row:
+    """A row whose mask comes from rendering the conversation up to each answer, and with it."""
+
+    def written(n: int, ask: bool = False) -> list[int]:
+        part = tokenizer.apply_chat_template(messages[:n], add_generation_prompt=ask)["input_ids"]
+        if part != ids[: len(part)]:
+            raise ValueError(
+                "This template writes the beginning of a conversation otherwise when it goes on, "
+                "so an answer's place is unclear. Give it generation marks."
+            )
+        return part
+
+    ids = list(tokenizer.apply_chat_template(messages)["input_ids"])
+    mask = [0] * len(ids)
+    for n, message in enumerate(messages):
+        if message["role"] == "assistant":
+            begin, end = len(written(n, ask=True)), len(written(n + 1))
+            mask[begin:end] = [1] * (end - begin)
+    return ids, mask
 
 
 def _plain_template(tokenizer: Any) -> str:

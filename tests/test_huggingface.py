@@ -4,6 +4,7 @@ that changes one breaks here and says where."""
 import copy
 import re
 from dataclasses import fields, replace
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from statistics import NormalDist
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glassbox import huggingface
+from glassbox import assistant, huggingface
 from glassbox.huggingface import Row
 from glassbox.models import GPT, IGNORED, GPTConfig
+from glassbox.telecom.questions import base_text, messages, questions
+from glassbox.tokenizer import tokenizer as course_tokenizer
 
 SMALL = GPTConfig(n_layers=2, d_model=32, n_heads=4, vocab_size=50, context_len=64, bias=False)
 SOURCE = Path(huggingface.__file__).read_text(encoding="utf-8")
@@ -524,6 +527,37 @@ def test_a_model_without_a_template_gets_one(folder: str) -> None:
     trained = [i for i, on in zip(ids, mask, strict=True) if on]
     assert tokenizer.decode(ids) == PLAIN
     assert tokenizer.decode(trained) == "b<|end|> d<|end|>"
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_a_template_without_marks_gives_the_same_rows(tokenizer: Any, name: str) -> None:
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = re.sub(r"\{% (end)?generation %\}", "", bare.chat_template)
+    talk = [dialogue(DIALOGUES[name])]
+    assert huggingface.rows(talk, bare) == huggingface.rows(talk, tokenizer)
+
+
+def test_a_template_that_rewrites_its_beginning_is_refused(tokenizer: Any) -> None:
+    fickle = copy.deepcopy(tokenizer)
+    fickle.chat_template = (
+        "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(ValueError, match="Give it generation marks"):
+        huggingface.rows([dialogue(DIALOGUES["two turns"])], fickle)
+
+
+def test_the_shipped_tokenizer_and_template() -> None:
+    """Text of the course and all its questions, in both libraries."""
+    ours, theirs = course_tokenizer(), huggingface.to_tokenizer()
+    for text in [*islice(base_text(seed=5), 50), "ครับ 😀 naïve\n\n  E204 "]:
+        assert theirs.encode(text, add_special_tokens=False) == ours.encode(text)
+    asked = questions(seed=0)
+    talks = [messages(q) for q in asked.train[::10] + asked.pairs[::10]]
+    assert huggingface.rows(talks, theirs) == [assistant.render(talk, ours) for talk in talks]
+    ids, labels = huggingface.sft_labels(talks[0], theirs)
+    row, mask = assistant.render(talks[0], ours)
+    assert ids.tolist() == row
+    assert [int(label != IGNORED) for label in labels] == mask
 
 
 def test_what_cannot_be_loaded_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
