@@ -347,6 +347,13 @@ def test_warm_up_of_trl_begins_at_zero() -> None:
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)  # the first step moved nothing
 
 
+def test_weight_decay_of_trl_leaves_out_biases_and_norms() -> None:
+    theirs = huggingface.to_gpt2(noisy(replace(SMALL, bias=True)))
+    with huggingface._trainer(theirs, huggingface._dataset(some_rows(5))) as trainer:
+        decayed = set(trainer.get_decay_parameter_names(theirs))
+    assert decayed == {name for name, p in theirs.named_parameters() if p.ndim == 2}
+
+
 def test_training_of_trl_with_peft() -> None:
     """Only the adapters move; the trained weight is the old one and the product of both."""
     rows = some_rows(9, 12, 9, 12)
