@@ -452,20 +452,20 @@ def _row_by_turns(messages: Messages, tokenizer: Any) -> Row:
 
     def written(n: int, ask: bool = False) -> list[int]:
         part = tokenizer.apply_chat_template(messages[:n], add_generation_prompt=ask)["input_ids"]
-        if part != ids[: len(part)]:
+        if part != whole[: len(part)]:
             raise ValueError(
                 "This template writes the beginning of a conversation otherwise when it goes on, "
                 "so an answer's place is unclear. Give it generation marks."
             )
         return part
 
-    ids = list(tokenizer.apply_chat_template(messages)["input_ids"])
-    mask = [0] * len(ids)
+    whole = list(tokenizer.apply_chat_template(messages)["input_ids"])
+    trained = [0] * len(whole)
     for n, message in enumerate(messages):
         if message["role"] == "assistant":
             begin, end = len(written(n, ask=True)), len(written(n + 1))
-            mask[begin:end] = [1] * (end - begin)
-    return ids, mask
+            trained[begin:end] = [1] * (end - begin)
+    return whole, trained
 
 
 def _plain_template(tokenizer: Any) -> str:
