@@ -87,7 +87,7 @@ def first_ids(documents: Iterable[str], n_tokens: int) -> list[int]:
 
 def finetune(
     model: GPT, examples: Sequence[Row], steps: int = 280, lr: float = 2e-3,
-    rows_per_step: int = 32, warm_up: int = 20, seed: int = 0,
+    rows_per_step: int = 16, warm_up: int = 20, seed: int = 0,
     parameters: Iterable[Tensor] | None = None, replay: float = 0.0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:  # fmt: skip
