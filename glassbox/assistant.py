@@ -48,7 +48,10 @@ def render(dialogue: Sequence[Message], tokens: Tokenizer, answer: bool = False)
 
 
 def rows(asked: Sequence[Question], turns: int = 1) -> list[Row]:
-    """Questions with their answers, `turns` of them in a dialogue, by the shipped tokenizer."""
+    """Questions with their answers, `turns` of them in a dialogue, by the shipped tokenizer.
+
+    A model to chat with needs both kinds: one that never saw a second question fails at it.
+    """
     groups = (asked[i : i + turns] for i in range(0, len(asked), turns))
     return [render([m for q in group for m in messages(q)], tokenizer()) for group in groups]
 

@@ -24,7 +24,8 @@ class Tokenizer:
         saved = json.loads(text)
         self.name = f"glassbox-{zlib.crc32(text.encode()):08x}"  # tells one from another
         tokens = [bytes([b]) for b in range(256)]
-        tokens += [token.encode("latin-1") for token in saved["tokens"]]  # a letter is a byte
+        self.learned: list[str] = saved["tokens"]  # in order; a letter stands for a byte
+        tokens += [token.encode("latin-1") for token in self.learned]
         self.special = {name: len(tokens) + i for i, name in enumerate(SPECIAL)}
         self.vocab_size = len(tokens) + len(SPECIAL)
         self._bpe = tiktoken.Encoding(
