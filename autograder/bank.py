@@ -171,17 +171,15 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
     return list(range(last + 1)) if last < len(answers) else []
 
 
-# Every program of the field has them: they give nothing away.
-COMMON = {"optimizer.zero_grad()", "optimizer.step()", "model.zero_grad()", "loss.backward()",
-          "data = text.encode()", "return found"}  # fmt: skip
-COUNTED = re.compile(r"for \w+ in range\(\d+\):")  # nor does a loop that counts to a number
+# Every program of the field has such lines: they give nothing away.
+EVERYDAY = re.compile(r"for \w+ in range\(\d+\):|data = text\.encode\(\)|return found|"
+                      r"\w+\.((zero_grad|step|backward)\(\)|load_state_dict\(\w+\))")  # fmt: skip
 
 
 def solution_lines(lab: Lab) -> set[str]:
     """Lines that stand only in solutions or hidden tests, white space folded, comments cut.
 
-    Left out are `COMMON` ones, loops that count to a number, and lines of less than twelve
-    characters (`return x`).
+    `EVERYDAY` ones are left out, and lines of less than twelve characters (`return x`).
     """
     secret: set[str] = set()
     public: set[str] = set()
@@ -190,8 +188,7 @@ def solution_lines(lab: Lab) -> set[str]:
         outside, hidden = cut(outside, "HIDDEN TESTS")
         public |= set(map(fold, outside.splitlines()))
         secret |= set(map(fold, [*solution.splitlines(), *hidden.splitlines()]))
-    return {line for line in secret - public - COMMON
-            if len(line) >= 12 and not COUNTED.fullmatch(line)}  # fmt: skip
+    return {line for line in secret - public if len(line) >= 12 and not EVERYDAY.fullmatch(line)}
 
 
 def fold(line: str) -> str:
