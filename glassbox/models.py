@@ -320,6 +320,9 @@ def _stepper(model: GPT, cache: Cache) -> Callable[[Tensor], Tensor]:
     `GPT.hidden` for a single token without what a small model spends its time on: asking modules
     for their parameters. The test compares the two.
     """
+    maps = [m for b in model.blocks for m in (b.qkv, b.out, b.ff_in, b.ff_out)]
+    if any(type(m) is not nn.Linear for m in maps):  # adapted, as by LoRA: their own forward
+        return lambda ids: model.head(model.hidden(ids, cache=cache)[:, -1])
     norm, linear = torch.layer_norm, F.linear
     attend, grouped = F.scaled_dot_product_attention, {}
     config, shape = model.config, (model.config.d_model,)
