@@ -362,7 +362,8 @@ def test_the_text_tells_what_the_five_seeds_gave(lab: Lab) -> None:
     told = " ".join(cell_with(lab, "The threshold of this lab").split())
     assert f"began with a format of {span('before', 'format')} and ended" in told
     assert (f"ended with a format of {span('after', 'format')} and a share of right answers of "
-            f"{span('after', 'right')}.") in told  # fmt: skip
+            f"{span('after', 'right')}; of second questions "
+            f"{span('after', 'second_right')} were answered right.") in told  # fmt: skip
     told = " ".join(cell_with(lab, "In the five seeds").split())
     assert (f"lost {span('forgotten')} of the next words, with replay "
             f"{span('forgotten_with_replay')}.") in told  # fmt: skip

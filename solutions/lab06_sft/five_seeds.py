@@ -18,7 +18,7 @@ import torch
 from autograder.course import Course
 from autograder.lab import namespace, read_lab
 from glassbox import assistant
-from glassbox.telecom.questions import messages, questions
+from glassbox.telecom.questions import questions
 
 FILE = Path(__file__).with_suffix(".json")
 N_SEEDS = 5
@@ -37,7 +37,7 @@ def definitions() -> dict[str, Any]:
 def run(names: dict[str, Any], seed: int) -> dict[str, Any]:
     """One seed: before, after answers alone, after answers with replay."""
     asked, begun = questions(seed), time.process_time()
-    rows = [names["example_of"](messages(question)) for question in asked.train]
+    rows = names["rows_of"](asked.train)
     found = {"before": names["measure"](assistant.base(), asked.pairs)}
     generator = torch.Generator().manual_seed(seed)
     mix = names["replay_mix"](rows, names["old_texts"], names["SHARE"], generator)
