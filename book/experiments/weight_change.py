@@ -25,6 +25,7 @@ from glassbox.telecom.questions import questions
 
 MAPS = ("qkv", "out", "ff_in", "ff_out")
 RANKS = (0, 1, 2, 4, 8, 16, 32, 96)  # 0: the linear maps of the base model, 96: nothing is cut
+STEPS, ROWS, RATE = 280, 16, 2e-3
 SPLIT = questions(seed=0)
 
 
@@ -66,13 +67,13 @@ def cut(base: GPT, tuned: GPT, rank: int) -> GPT:
     return model
 
 
-def measure(n_steps: int = 280, ranks: tuple[int, ...] = RANKS, n_asked: int = 96) -> dict:
+def measure(n_steps: int = STEPS, ranks: tuple[int, ...] = RANKS, n_asked: int = 96) -> dict:
     """One run: spectra of the changes, and scores by rank."""
     base, tuned = assistant.base(), assistant.base()
-    assistant.finetune(tuned, assistant.rows(SPLIT.train), n_steps)
+    assistant.finetune(tuned, assistant.rows(SPLIT.train), n_steps, RATE, ROWS)
     asked, before, after = SPLIT.pairs[:n_asked], linear_maps(base), linear_maps(tuned)
     return {
-        "setting": f"{n_steps} steps of 32 rows, rate 2e-3, all weights",
+        "setting": f"{n_steps} steps of {ROWS} rows, rate {RATE}, all weights",
         "before": assistant.score(base, asked),
         "ranks": [{"rank": r, **assistant.score(cut(base, tuned, r), asked)} for r in ranks],
         "matrices": {
