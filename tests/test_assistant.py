@@ -1,6 +1,10 @@
 """The tokenizer, the template, fine-tuning, answers and their score."""
 
+import importlib.util
+import json
 from itertools import islice
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -162,6 +166,47 @@ def test_a_whole_run_answers_right(base: GPT) -> None:
     found = score(model, SPLIT.pairs)
     assert found["format"] >= 0.9
     assert found["right"] >= 0.9
+
+
+# --- how the shipped files were made --------------------------------------------------------------
+
+RECIPE_FILE = Path(__file__).parents[1] / "book" / "experiments" / "base_recipe.py"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("base_recipe", RECIPE_FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_smallest_recipe_runs(recipe: ModuleType) -> None:
+    row = recipe.measured(0, 2, 2, n_asked=4)
+    assert row["before"]["pairs"] == {"format": 0, "right": 0}
+    assert row["base_seconds"] > 0
+
+
+def test_a_seed_fixes_a_base(recipe: ModuleType) -> None:
+    weights = [recipe.make_base(seed, 2).token.weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_shipped_tokenizer_is_what_the_recipe_makes(recipe: ModuleType) -> None:
+    texts = list(islice(base_text(), recipe.N_DOCUMENTS))
+    assert recipe.learn_tokens(texts) == T.learned
+
+
+def test_five_seeds_say_what_the_text_says() -> None:
+    saved = json.loads(RECIPE_FILE.with_suffix(".json").read_text(encoding="utf-8"))
+    for name, run in saved["runs"].items():
+        before, after = run["before"], run["after"]
+        assert before["pairs"]["format"] <= 0.1
+        assert min(after["pairs"].values()) >= 0.9
+        assert after["held_out_loss"] > before["held_out_loss"] + 1
+        if name == "two questions":
+            assert after["second_question"]["right"] >= 0.8
 
 
 # --- answers -------------------------------------------------------------------------------------
