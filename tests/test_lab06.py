@@ -373,7 +373,7 @@ def test_the_text_tells_what_the_five_seeds_gave(lab: Lab) -> None:
 @pytest.mark.slow
 def test_the_base_becomes_an_assistant(lab: Lab, space: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    names = space | {"course": tokenizer()}
+    names = space | {"course": tokenizer(), "base": assistant.base()}
     for mark in ("def example_of(", "def train(", "kept = None"):
         exec(cell_with(lab, mark), names)
     assert names["before"]["format"] <= 0.1

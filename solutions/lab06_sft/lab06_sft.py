@@ -1458,7 +1458,7 @@ def with_library_model() -> dict[str, float]:
         return {"format": sum(g.format for g in grades) / len(grades),
                 "right": sum(g.right for g in grades) / len(grades)}
 
-    made = [(torch.tensor(ids), torch.tensor(mask)) for ids, mask in
+    made = [(torch.tensor(ids), torch.tensor(mask).bool()) for ids, mask in
             huggingface.rows([messages(q) for q in asked.train], tokens)]
     examples = [{"input_ids": ids.tolist(), "labels": sft_labels(ids, mask).tolist()}
                 for ids, mask in made]
