@@ -432,3 +432,93 @@ def test_templates_differ_as_they_say(chat_data: ModuleType) -> None:
         "<|bos|>" + usual, usual.removesuffix("<|assistant|>"),
         "<|bos|><|user|>\nE204?<|end|><|assistant|>\n", "<|bos|>User: E204?\nAssistant:",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def peft() -> ModuleType:
+    return load("peft_methods")
+
+
+def test_every_way_of_tuning_begins_where_it_should(peft: ModuleType) -> None:
+    ids = torch.arange(300, 330)[None]
+    with torch.no_grad():
+        base = peft.assistant.base()(ids)
+        for method in peft.METHODS:
+            model = peft.prepared(method)
+            moved = (model(ids) - base).abs().max().item()
+            assert model(ids).shape == base.shape
+            if method.four_bits or "vectors" in method.name:
+                assert moved > 0.01, method.name  # rounded, or something stands in front
+            else:
+                assert moved < 1e-4, method.name
+
+
+def test_what_each_way_of_tuning_trains(peft: ModuleType) -> None:
+    found = {
+        m.name: sum(p.numel() for p in peft.prepared(m).parameters() if p.requires_grad)
+        for m in peft.METHODS
+    }
+    sides = 4 * ((96 + 288) + (96 + 96) + 2 * (96 + 384))  # of all maps of four blocks
+    assert found == {
+        "full": 554_688, **{f"LoRA, rank {r}": r * sides for r in (1, 2, 4, 8)},
+        "LoRA, rank 8, q and v": 8 * 4 * (96 + 2 * 96), "QLoRA, rank 8": 8 * sides,
+        "adapter, 16 wide": 8 * (2 * 96 * 16 + 16 + 96),
+        "prefix, 16 vectors": 2 * 4 * 16 * 96, "prompt, 16 vectors": 16 * 96,
+    }  # fmt: skip
+
+
+def test_a_prefix_that_was_read_is_the_text_in_front(peft: ModuleType) -> None:
+    """Before training the prefix is what reading 16 tokens leaves behind."""
+    by_name = {m.name.split(",")[0]: m for m in peft.METHODS}
+    ids = torch.randint(300, 400, (2, 9), generator=torch.Generator().manual_seed(0))
+    front = torch.arange(300, 316).expand(2, -1)
+    with torch.no_grad():
+        whole = peft.assistant.base()(torch.cat([front, ids], 1))[:, 16:]
+        for kind in ("prefix", "prompt"):
+            found = peft.prepared(by_name[kind])(ids)
+            assert torch.allclose(found, whole, atol=1e-4), kind
+
+
+def test_four_bits_are_the_nearest_level(peft: ModuleType) -> None:
+    levels, gen = peft.normal_levels(), torch.Generator().manual_seed(0)
+    assert len(levels) == 16
+    assert {-1.0, 0.0, 1.0} < set(levels.tolist())
+    weight = torch.randn(6, 64, generator=gen)
+    share = peft.rounded(weight, levels) / weight.abs().amax(1, keepdim=True)
+    asked = weight / weight.abs().amax(1, keepdim=True)
+    nearest = (asked[..., None] - levels).abs().amin(-1)
+    assert torch.allclose((share - asked).abs(), nearest, atol=1e-6)
+
+
+def test_the_smallest_tuning_runs(peft: ModuleType) -> None:
+    torch.set_num_threads(1)
+    row = peft.run(peft.METHODS[3], seed=0, n_steps=2, n_asked=2)
+    assert (row["method"], row["trained"]) == ("LoRA, rank 4", 24_576)
+    assert row["gradients"] == 4 * row["trained"]
+    assert row["optimizer"] == 8 * row["trained"]
+    assert row["frozen_bytes"] == 4 * 554_688
+    assert math.isfinite(row["loss"])
+
+
+def test_the_tuning_data_say_what_the_text_says(peft: ModuleType) -> None:
+    record = json.loads((FOLDER / "peft_methods.json").read_text(encoding="utf-8"))
+    rows = {(row["method"], row["seed"]): row for row in record["rows"]}
+    assert set(rows) == set(product((m.name for m in peft.METHODS), peft.SEEDS))
+    ranks = [f"LoRA, rank {r}" for r in (1, 2, 4, 8)]
+    for seed in peft.SEEDS:
+        right = {m.name: rows[m.name, seed]["pairs"]["right"] for m in peft.METHODS}
+        form = {m.name: rows[m.name, seed]["pairs"]["format"] for m in peft.METHODS}
+        lost = {m.name: rows[m.name, seed]["held_out_loss"] for m in peft.METHODS}
+        assert [right[name] for name in ranks] == sorted(right[name] for name in ranks)
+        assert [lost[name] for name in ranks] == sorted(lost[name] for name in ranks)
+        assert right["full"] > 0.98
+        assert min(right["LoRA, rank 8"], right["QLoRA, rank 8"]) > 0.9
+        assert right["LoRA, rank 1"] < 0.6 < 0.7 < right["LoRA, rank 2"]
+        assert min(form[name] for name in ranks) > 0.9
+        assert form["adapter, 16 wide"] > 0.9
+        assert max(right["adapter, 16 wide"], right["prefix, 16 vectors"]) < 0.4
+        assert form["prompt, 16 vectors"] < 0.1 < 0.9 < form["prefix, 16 vectors"]
+        assert record["base_held_out_loss"] + 0.5 < lost["LoRA, rank 1"]
+        assert lost["LoRA, rank 8"] + 0.5 < lost["full"]
+        little = ("adapter, 16 wide", "prefix, 16 vectors", "prompt, 16 vectors")
+        assert min(lost[name] for name in little) > lost["LoRA, rank 1"]
