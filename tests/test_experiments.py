@@ -522,3 +522,53 @@ def test_the_tuning_data_say_what_the_text_says(peft: ModuleType) -> None:
         assert lost["LoRA, rank 8"] + 0.5 < lost["full"]
         little = ("adapter, 16 wide", "prefix, 16 vectors", "prompt, 16 vectors")
         assert min(lost[name] for name in little) > lost["LoRA, rank 1"]
+
+
+def test_the_forgetting_data_say_what_the_text_says(forgetting: ModuleType) -> None:
+    record = json.loads((FOLDER / "forgetting.json").read_text(encoding="utf-8"))
+    before, tuned = record["before"], record["tuned"]
+    assert before["right"] <= 0.1
+    assert tuned["right"] >= 0.95
+    assert tuned["base_loss"] > 5 * before["base_loss"]
+    assert record["rates"] == list(forgetting.RATES)
+    assert record["shares"] == list(forgetting.SHARES)
+    for losses in record["base_loss"]:
+        assert losses == sorted(losses, reverse=True)  # more replay, less forgotten
+        assert losses[1] < 0.6 * losses[0]
+    bare = [row[0] for row in record["base_loss"]]
+    assert bare == sorted(bare)  # a higher rate forgets more
+    assert record["right"][3][0] <= record["right"][2][0] > record["right"][1][0]
+    assert bare[3] > 2 * bare[2]
+    ways = {(row["way"], row["setting"]): row for row in record["ways"]}
+    longer = ways["replay, twice as long", 0.1]
+    assert longer["right"] > 0.9
+    assert longer["base_loss"] - before["base_loss"] < 0.1 * (
+        tuned["base_loss"] - before["base_loss"]
+    )
+    for weight in forgetting.WEIGHTS:
+        assert ways["KL to the base", weight]["base_loss"] < tuned["base_loss"] / 2
+    assert ways["stop early", 20]["right"] < 0.1
+    assert ways["stop early", 20]["base_loss"] > 2 * before["base_loss"]
+
+
+def test_the_chat_data_say_what_the_text_says() -> None:
+    record = json.loads((FOLDER / "chat_data.json").read_text(encoding="utf-8"))
+    runs = {(run["what"], run["setting"]): run for run in record["runs"]}
+    usual, half, few = (runs[key] for key in (
+        ("usual", "320 pairs"), ("pairs", "160"), ("pairs", "40")))  # fmt: skip
+    assert usual["pairs"] > 0.95
+    assert usual["phrasings"] > half["phrasings"] > 0.85
+    assert few["phrasings"] < 0.4
+    assert few["n_topics"] == 24
+    assert runs["ways to ask", "1"]["phrasings"] > few["phrasings"]
+    assert runs["ways to ask", "3"]["phrasings"] > 0.75
+    assert runs["wrong answers", "10%"]["phrasings"] < half["phrasings"]
+    assert runs["wrong answers", "10%"]["format"] == 1
+    assert runs["mask", "end not trained"]["format"] == 0
+    assert runs["mask", "prompts trained too"]["pairs"] < usual["pairs"] - 0.2
+    left = record["topics_left_out"]
+    assert [left[kind]["format"] for kind in ("error", "plan")] == [1, 1]
+    assert [left[kind]["right"] for kind in ("error", "plan")] == [0, 0]
+    right = {row["template"]: row["right"] for row in record["templates"]}
+    assert min(right[name] for name in ("usual", "two_bos", "no_assistant")) > 0.9
+    assert right["line_break"] == right["plain_words"] == 0
