@@ -232,6 +232,8 @@ TUNED = [  # chapter 4
     ("mask", {"width": 8}, "all answers among them: the row trains nothing"),
     ("mask", {"system": "", "turns": 1, "user1": "<|end|>"}, "<strong>7</strong> of 16 tokens"),
     ("mask", {"view": "mark"}, "You marked 0: <strong>0</strong> right, 0 too many, 12 missing"),
+    ("forgetting", {"rate": 4}, "Rate <strong>5e-3</strong>", "from 0.44 to", "forgets"),
+    ("forgetting", {"rate": 4, "share": 3}, "Without replay it forgets", "takes back"),
     ("lora", {}, "8 · (288 + 96) = 3,072 of 27,648, 11 %", "65,536 of 16.8 M", "0.391 %"),
     ("lora", {"map": "ff_out", "rank": 96}, "46,080 of 36,864, 125 %", "as large at rank 77"),
     ("nf4", {}, "4 + 32 / 64 = 4.500 bits", "<strong>25 % more</strong>", "3.94 GB"),

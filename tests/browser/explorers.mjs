@@ -29,6 +29,7 @@ const SCENES = {
   spans: [{}, { rate: 0.75, mean_length: 1 }],
   schedule: [{}, { kind: "wsd" }, { kind: "constant" }],
   mask: [{}, { view: "mark" }, { turns: 3, mistake: "prompt" }, { width: 10 }],
+  forgetting: [{}],
   lora: [{}, { map: "ff_out", layer: 4, rank: 96 }],
   nf4: [{}, { weights: "outliers" }, { kind: "int", bits: 8 }],
 };
@@ -69,6 +70,8 @@ const FIGURES = [
   ["schedule", { kind: "wsd", step: 900, decay: 0.2 }, "rate 1.65e-4, 55.0 % of the peak"],
   ["mask", { mistake: "early" }, "Trained, and should not be: <|assistant|> <|assistant|>"],
   ["mask", { turns: 1, system: "", width: 8 }, "the row trains nothing"],
+  ["forgetting", { rate: 4 }, "Rate 5e-3, replay 0\u00a0%: "],
+  ["forgetting", { rate: 4, share: 3 }, "replay takes back"],
   ["lora", { rank: 8 }, "8 · (288 + 96) = 3,072 of 27,648, 11 %"],
   ["lora", { rank: 16, alpha: 32, a: 14336 }, "alpha / r = 32 / 16 = 2"],
   ["nf4", { double: true }, "4 + 8 / 64 + 32 / (64 · 256) = 4.127 bits"],
