@@ -146,6 +146,12 @@ def test_modules_are_small_and_look_at_nothing_outside(name: str) -> None:
     assert not re.search(r"fetch\(|https?://(?!www\.w3\.org)", text)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_function_has_a_name_that_anywidget_calls(name: str) -> None:
+    text = (explore.FOLDER / f"{name}.js").read_text(encoding="utf-8")
+    assert not re.search(r"^export (const|function) (render|initialize)\b", text, re.M)
+
+
 def test_every_preset_has_its_published_count() -> None:
     published = set(load(GOLDEN / "counting.py").PUBLISHED)
     option = explore.about("counting")["options"]["preset"]

@@ -37,7 +37,7 @@ export const ABOUT = {
 export const pieces = (text) => text.match(/\s*[\p{L}\p{M}\p{N}_]+|\s*[^\s\p{L}\p{M}\p{N}_]|\s+/gu) ?? [];
 
 // Dialogue [[role, text], ...] -> [{ text, special, role, turn }, ...]; turn -1 is the token before all.
-export function render(dialogue) {
+export function rendered(dialogue) {
   const tokens = [{ text: "<|bos|>", special: true, role: "", turn: -1 }];
   dialogue.forEach(([role, text], turn) => {
     const add = (piece, special) => tokens.push({ text: piece, special, role, turn });
@@ -87,7 +87,7 @@ const dialogueOf = (s) => [...(s.system ? [["system", s.system]] : []),
 
 // All that a state says: the tokens that fit, with what the code trains and what it should.
 function row(s) {
-  const all = render(dialogueOf(s)), room = fitted(all.length, s.width);
+  const all = rendered(dialogueOf(s)), room = fitted(all.length, s.width);
   const tokens = all.slice(0, room.kept), ruled = mask(all, s.mistake).slice(0, room.kept);
   return { tokens, room, ruled, right: mask(all, s.mistake === "last" ? "last" : "none").slice(0, room.kept), marked: s.marked.filter((i) => i < room.kept) };
 }

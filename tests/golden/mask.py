@@ -71,7 +71,7 @@ def cases() -> Iterator[tuple[str, list, Any]]:
     for dialogue in DIALOGUES:
         tokens = rendered(dialogue)
         assert sum(t["text"] == "<|end|>" for t in tokens) == len(dialogue)
-        yield "render", [dialogue], tokens
+        yield "rendered", [dialogue], tokens
         for mistake in ("none", "prompt", "end", "late", "early", "pad", "last"):
             yield "mask", [tokens, mistake], masked(dialogue, mistake)
     for n, width in itertools.product((1, 20, 36), (8, 20, 40)):
