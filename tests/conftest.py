@@ -6,6 +6,7 @@ half a second. Builders of student files are functions here; each test says what
 
 import copy
 import functools
+import os
 import shutil
 import tempfile
 import time
@@ -43,6 +44,11 @@ def make_course(root: Path) -> Course:
     course = Course(root)
     build(course, [NAME])
     return course
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _saved_models_go_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["GLASSBOX_HOME"] = str(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")
