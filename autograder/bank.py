@@ -172,8 +172,10 @@ def _telling(answers: list[Answer], others: list[list[Answer]]) -> list[int]:
 
 
 # Every program of the field has such lines: they give nothing away.
-EVERYDAY = re.compile(r"for \w+ in range\(\d+\):|data = text\.encode\(\)|return \w+|"
-                      r"\w+\.((zero_grad|step|backward)\(\)|load_state_dict\(\w+\))")  # fmt: skip
+EVERYDAY = re.compile(
+    r"for \w+ in range\(\d+\):|torch\.manual_seed\(\d+\)|data = text\.encode\(\)|return \w+|"
+    r"\w+\.((zero_grad|step|backward)\(\)|load_state_dict\(\w+\))"
+)
 
 
 def solution_lines(lab: Lab) -> set[str]:
