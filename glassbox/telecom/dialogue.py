@@ -19,7 +19,7 @@ from glassbox.telecom.facts import (
     PLANS,
     SITES,
 )
-from glassbox.telecom.grammar import Rules, rules, writer
+from glassbox.telecom.grammar import Rules, Writer, rules
 
 TOPICS: tuple[str, ...] = (
     "fault", "price", "payment", "change_plan", "invoice", "roaming", "top_up", "sim", "move",
@@ -922,4 +922,4 @@ def dialogue(draw: Callable[[], float]) -> tuple[str, str, str]:
     }  # fmt: skip
     if topic in ("outage", "speed"):
         facts["team"] = facts["site_team"]
-    return topic, language, writer(RULES[language], facts, draw)(f"talk_{topic}")
+    return topic, language, Writer(RULES[language], facts, draw)(f"talk_{topic}")

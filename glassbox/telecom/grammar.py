@@ -50,23 +50,27 @@ def _form(text: str) -> Form:
     return SLOT.sub("%s", text.replace("%", "%%" if slots else "%").replace("|", "\n")), slots
 
 
-def writer(
-    given: Rules, facts: Mapping[str, str], draw: Callable[[], float]
-) -> Callable[[str], str]:
-    """A function from the name of a rule to a text; the same facts fill every form."""
+class Writer:
+    """Called with the name of a rule, gives a text; the same facts fill every form.
 
-    def say(name: str) -> str:
-        if name in facts:
-            return facts[name]
+    A class and not a function that calls itself: that would be a cycle, and each document would
+    stay in memory with its generator until Python looks for cycles.
+    """
+
+    def __init__(self, given: Rules, facts: Mapping[str, str], draw: Callable[[], float]) -> None:
+        self.given, self.facts, self.draw = given, facts, draw
+
+    def __call__(self, name: str) -> str:
+        """A text for this fact or rule."""
+        if name in self.facts:
+            return self.facts[name]
         if name[0] == "^":
-            text = say(name[1:])
+            text = self(name[1:])
             return text[:1].upper() + text[1:]
-        forms, power = given[name]
-        u = draw()
+        forms, power = self.given[name]
+        u = self.draw()
         while power > 1:  # u to the power p
             u *= u
             power //= 2
         form, slots = forms[int(u * len(forms))]
-        return form % tuple(map(say, slots)) if slots else form
-
-    return say
+        return form % tuple([self(slot) for slot in slots]) if slots else form

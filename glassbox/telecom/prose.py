@@ -18,7 +18,7 @@ from glassbox.telecom.facts import (
     SITES,
     TEAMS,
 )
-from glassbox.telecom.grammar import rules, writer
+from glassbox.telecom.grammar import Writer, rules
 
 POLICY = """
 service
@@ -276,7 +276,7 @@ def policy(draw: Callable[[], float]) -> tuple[str, str, str]:
         "number": f"NP-{100 + int(draw() * 900)}",
         "title_text": TITLES[topic][int(draw() * len(TITLES[topic]))],
     }  # fmt: skip
-    return topic, "en", _number(writer(POLICY_RULES, facts, draw)(topic), "")
+    return topic, "en", _number(Writer(POLICY_RULES, facts, draw)(topic), "")
 
 
 def spec(draw: Callable[[], float]) -> tuple[str, str, str]:
@@ -294,7 +294,7 @@ def spec(draw: Callable[[], float]) -> tuple[str, str, str]:
         "t1_value": str(1 + int(draw() * 9)), "retries": str(2 + int(draw() * 4)),
         **{slot: OBJECTS[slot][int(draw() * 8)] for slot in ("message", "name", "thing")},
     }  # fmt: skip
-    return topic, "en", _number(writer(SPEC_RULES, facts, draw)(topic), "R")
+    return topic, "en", _number(Writer(SPEC_RULES, facts, draw)(topic), "R")
 
 
 def _number(text: str, letter: str) -> str:

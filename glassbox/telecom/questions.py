@@ -15,7 +15,7 @@ from itertools import count
 from random import Random
 
 from glassbox.telecom.facts import ERROR_WORDS, ERRORS, PLAN_WORDS, PLANS, error, plan, volume
-from glassbox.telecom.grammar import rules, writer
+from glassbox.telecom.grammar import Writer, rules
 from glassbox.telecom.stream import record
 
 POLITE = "Thank you for asking. "
@@ -201,4 +201,4 @@ def base_text(seed: int = 0) -> Iterator[str]:
         words = ERROR_WORDS if kind == "error" else PLAN_WORDS
         chosen = int(draw() * len(words))
         more = {"kind": PLANS[chosen].kind} if kind == "plan" else {}
-        yield writer(NOTE_RULES, words[chosen] | more, draw)(f"note_{kind}")
+        yield Writer(NOTE_RULES, words[chosen] | more, draw)(f"note_{kind}")

@@ -18,7 +18,7 @@ from glassbox.telecom.facts import (
     SITES,
     TEAMS,
 )
-from glassbox.telecom.grammar import rules, writer
+from glassbox.telecom.grammar import Writer, rules
 
 TICKET = """
 form
@@ -380,13 +380,13 @@ def ticket(draw: Callable[[], float]) -> tuple[str, str, str]:
     for name in ("time", "time2", "time3", "time4"):
         facts[name] = f"{minutes // 60:02d}:{minutes % 60:02d}"
         minutes += 2 + int(draw() * 90)
-    return facts["area"], "en", writer(TICKET_RULES, facts, draw)("form")
+    return facts["area"], "en", Writer(TICKET_RULES, facts, draw)("form")
 
 
 def syslog(draw: Callable[[], float]) -> tuple[str, str, str]:
     """Topic (the kind of event), language and text of one stretch of a system log."""
     facts = _facts(draw)
-    say = writer(SYSLOG_RULES, facts, draw)
+    say = Writer(SYSLOG_RULES, facts, draw)
     for name in ("imsi", "ip6"):
         facts[name] = say(name)
     topic = STORIES[int(draw() * len(STORIES))]
