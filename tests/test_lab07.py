@@ -279,9 +279,10 @@ def test_lora_makes_the_base_answer(lab: Lab, space: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     names = dict(space)
     exec(cell_with(lab, "LINEAR = (").split("\ntry:")[0], names)
-    exec(cell_with(lab, "def new_lora"), names)
-    # 280 steps; that 800 come within 0.05 of full training is what the five seeds say
-    assert assistant.score(names["tuned"], names["data"].pairs)["right"] >= 0.8
+    cell = cell_with(lab, "def new_lora")
+    assert "STEPS = 280 " in cell  # what the lab has time for; the text promises more for 800
+    exec(cell.replace("STEPS = 280 ", "STEPS = 800 "), names)
+    assert assistant.score(names["tuned"], names["data"].pairs)["right"] >= 0.9
 
 
 def test_the_text_tells_what_was_measured(lab: Lab, runs: dict[str, Any]) -> None:
