@@ -5,8 +5,8 @@ plugin that workers which join later get too, and per job the bytes of one hand-
 the text of a result file (`shard`), which is read with `merge`'s distrust: made for this hand-in,
 by the same engine, glassbox and lab, with points in their limits. No worker sees the gradebook,
 another hand-in's result or a path of this machine. A killed worker costs nothing: dask gives its
-job to another. A few jobs more than there are workers are under way at a time, so that memory
-does not grow with the class.
+job to another, and a result that died with it is made again. A few jobs more than there are
+workers are under way at a time, so that memory does not grow with the class.
 
 Whoever can talk to the scheduler can run code on the workers and read hidden tests there; keep it
 to yourself (a private network, or dask's TLS).
@@ -169,7 +169,9 @@ def _tidy(client: "Client", do: Callable[[], object]) -> None:
 
 def _receive(future: "Future", job: Job, ours: Ours) -> Done | str:
     """The result of a job, or why there is none. CourseError if the scheduler is lost."""
-    if future.status in ("cancelled", "lost"):
+    if future.status == "lost":
+        return "the dask worker that held its result died"
+    if future.status == "cancelled":
         raise CourseError(GONE)
     if future.status == "error":
         error = future.exception()

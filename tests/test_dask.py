@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import NAME, empty_gradebook, gone, hand_in
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster
 
 from autograder import cli, dask_pool, ledger, pool
 from autograder.course import Course, CourseError
@@ -22,6 +22,7 @@ from autograder.dask_pool import Bench
 from autograder.grade import grade
 from autograder.intake import Submission, read_release
 from autograder.lab import read_lab
+from autograder.merge import Ours
 
 pytestmark = pytest.mark.xdist_group("dask")
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,28 @@ def test_a_killed_worker_costs_nothing(
     summary = grade(fresh, [NAME], dask=cluster.scheduler_address)
     killer.join(30)
     assert len(killed) == 2
+    assert (summary.graded, summary.ungraded) == (6, [])
+    assert marks(fresh) == marks(classroom)
+
+
+def test_a_result_that_dies_with_its_worker_is_made_again(
+    classroom: Course, fresh: Course, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 between the end of a job and the reading of its result."""
+    receive, killed = dask_pool._receive, []
+
+    def receive_late(future: Future, job: pool.Job, ours: Ours) -> pool.Done | str:
+        if not killed:
+            with Client(cluster.scheduler_address) as client:
+                (holder,) = client.who_has(future)[future.key]
+                killed.append(client.run(os.getpid, workers=[holder])[holder])
+            os.kill(killed[0], signal.SIGKILL)
+            while future.status == "finished":
+                time.sleep(0.01)
+        return receive(future, job, ours)
+
+    monkeypatch.setattr(dask_pool, "_receive", receive_late)
+    summary = grade(fresh, [NAME], dask=cluster.scheduler_address)
     assert (summary.graded, summary.ungraded) == (6, [])
     assert marks(fresh) == marks(classroom)
 
