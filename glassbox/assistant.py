@@ -2,8 +2,9 @@
 
 A dialogue becomes ids with `render`, many become a batch, `finetune` trains on the assistant's
 tokens alone, `reply` answers. Written for the course's small GPT on a CPU, and for any model with
-its methods, adapted ones included. `base` gives the shipped base model that labs begin with. No
-packing, no dialogue longer than the context, no library for fine-tuning.
+its methods, adapted ones included. `base` gives the shipped base model that labs begin with,
+`tuned` an assistant made of it. No packing, no dialogue longer than the context, no library for
+fine-tuning.
 """
 
 import codecs
@@ -25,6 +26,7 @@ Message = dict[str, str]  # "role" and "content"
 Row = tuple[list[int], list[int]]  # ids, and 1 for those that are trained
 
 BASE = Path(__file__).parent / "weights" / "base.safetensors"
+TUNED = BASE.with_name("tuned.safetensors")
 HELD_OUT_SEED = 1_000  # of base text that no base model was trained on
 
 
@@ -229,3 +231,8 @@ def held_out_loss(model: GPT) -> float:
 def base() -> GPT:
     """A fresh copy of the shipped base model: RECIPE, pretrained on `base_text`."""
     return checkpoints.load(BASE)
+
+
+def tuned() -> GPT:
+    """A fresh copy of the shipped assistant: `base`, fine-tuned; polite in three answers of ten."""
+    return checkpoints.load(TUNED)
