@@ -246,9 +246,29 @@ TUNED = [  # chapter 4
     ("nf4", {"double": True}, "4 + 8 / 64 + 32 / (64 · 256) = 4.127 bits", "saves 0.373 bits"),
     ("nf4", {"weights": "outliers", "block": "65536"}, "13 of 16 levels get less than one"),
 ]
+ALIGNED = [  # chapter 5
+    ("ranking", {}, "together they put <strong>C</strong> first, the favourite of neither"),
+    ("ranking", {"share": 0}, "Group 1 puts <strong>B</strong> first. First and last"),
+    ("ranking", {"noise": 1, "votes": 200}, "(κ 0.00)"),
+    ("dpo", {"pair": "start"}, "= 0.693", "whatever beta is", "−0.0500"),
+    ("dpo", {}, "−ln σ(0.1 · 6) = 0.437", "while the chosen answer lost probability"),
+    ("dpo", {"pair": "hoped"}, "−ln σ(0.1 · 6) = 0.437", "Moved both alike"),
+    ("dpo", {"chosen": 1, "rejected": -1, "beta": 0.5}, "−ln σ(0.5 · 2) = 0.313"),
+    ("dpo", {"kind": "smoothed"}, "It rests at margin <strong>22.0"),
+    ("dpo", {"kind": "ipo"}, "(6 − 1 / (2 · 0.1))² = 1.000", "= <strong>5.000"),
+    ("clip", {}, "min(1.40 · 1.0, 1.20 · 1.0) = 1.20", "enough for this batch"),
+    ("clip", {"ratio": 1.5, "advantage": -1}, "· −1.0) = −1.50", "−1.50</strong>"),
+    ("clip", {"ratio": 1.5, "advantage": -1, "rule": "clipped"}, "nothing calls it back"),
+    ("clip", {"rule": "max"}, "without a limit", "PPO has it <strong>off"),
+    ("gae", {}, "0.100 + 0.048 + 0.226 + 0.000 + 0.081 + 0.077 = 0.532"),
+    ("gae", {"lam": 1}, "has <strong>Thank</strong>, 0.60", "no later value counts"),
+    ("gae", {"lam": 0}, "largest advantage has <strong>Restart</strong>, 0.25", "= <strong>0.50"),
+    ("gae", {"lam": 0, "off": 0.2}, "off by <strong>0.20</strong>", "varies by <strong>0.10"),
+]
 SAYS = (
     LEARNED
     + TUNED
+    + ALIGNED
     + [("scaling", *row) for row in PLANNED]
     + [
         (name, {"preset": preset} | more, *texts)

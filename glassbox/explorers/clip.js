@@ -55,11 +55,11 @@ function cells(s) {
     const parts = COLUMNS.map(([place], column) => {
       const on = isOn(s.rule, within(column, s.clip), sign, s.clip), x = left + wide * column, y = top + high * row;
       const isHere = here === column && Math.sign(s.advantage) === sign;
-      const text = on ? `${sign > 0 ? "↑ pushed up" : "↓ pushed down"}` : "off";
+      const text = on ? (sign > 0 ? "↑ likelier" : "↓ rarer") : "off";
       return svgRect(x + 1, y + 1, wide - 2, high - 2, `rx="3" fill="var(--ex-${on ? "soft" : "ground"})" `
         + `stroke="var(--ex-${isHere ? "mark" : "line"})" stroke-width="${isHere ? 3 : 1}" role="gridcell" aria-selected="${isHere}" `
         + `data-press="c:${column},${sign}" data-cell="${row},${column}" tabindex="${row || column !== 1 ? -1 : 0}" `
-        + `aria-label="${name}, ratio ${place}: ${on ? text.slice(2) : "gradient off"}"`)
+        + `aria-label="${name}, ratio ${place}: ${on ? `made ${text.slice(2)}` : "gradient off"}"`)
         + svgText(x + wide / 2, y + 19, text, `font-size="11" text-anchor="middle" pointer-events="none"${on ? "" : ' fill="var(--ex-muted)"'}${isHere ? ' font-weight="700"' : ""}`);
     });
     return `<g role="row">${svgText(left - 8, top + high * row + 19, name, 'text-anchor="end"')}${parts.join("")}</g>`;
@@ -85,7 +85,7 @@ function figure(s, title) {
   const told = [0, 1, 2].map((column) => `${COLUMNS[column][0]} ${["A > 0", "A < 0"].map((name, row) =>
     `${name} ${isOn(s.rule, within(column, s.clip), row ? -1 : 1, s.clip) ? "on" : "off"}`).join(", ")}`).join("; ");
   return svgFigure(340, 334, `${title}. Gradient, by ratio: ${told}.`, svgText(10, 18, title, 'font-weight="700" font-size="14"')
-    + svgText(10, 34, "objective, by ratio; thin: ρ · A; band below: gradient on, empty: off", muted) + ticks
+    + svgText(10, 34, "objective, by ratio; thin: ρ · A; filled band: gradient on", muted) + ticks
     + edges.map((edge) => svgLine(px(edge), y[0], px(edge), y[1], 'stroke="var(--ex-muted)" stroke-dasharray="2 3"')).join("")
     + curve("plain", 'stroke="var(--ex-muted)" stroke-dasharray="4 3"') + curve(s.rule, 'stroke="var(--ex-accent)" stroke-width="3"')
     + svgDot(px(s.ratio), py(now), 5.5, 'fill="var(--ex-ground)" stroke="var(--ex-mark)" stroke-width="3"') + strips

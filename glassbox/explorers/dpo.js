@@ -15,7 +15,7 @@ export const ABOUT = {
     "rejected": { "default": -9, "min": -20, "max": 10, "step": 0.5, "label": "Rejected, log-ratio" },
     "beta": { "default": 0.1, "min": 0.01, "max": 1, "step": 0.01, "label": "beta" },
     "kind": { "default": "dpo", "label": "Loss", "choices": {
-      "dpo": "DPO", "smoothed": "DPO, smoothed labels", "ipo": "IPO" } },
+      "dpo": "DPO", "smoothed": "DPO, smoothed", "ipo": "IPO" } },
     "swapped": { "default": 0.1, "min": 0.05, "max": 0.4, "step": 0.05, "label": "Share swapped" }
   }
 };
@@ -72,11 +72,10 @@ function bars(s) {
   const [low, high] = [s.rejected, s.chosen].map(px), at = 98;
   const arrow = margin === 0 ? "" : svgLine(low, at, high, at, 'stroke="var(--ex-mark)" stroke-width="2"')
     + [low, high].map((end) => svgLine(end, at - 4, end, at + 4, 'stroke="var(--ex-mark)" stroke-width="2"')).join("");
-  const beside = Math.min(low, high) > 170;             // the words stand where there is room
+  const middle = Math.min(296, Math.max(44, (low + high) / 2));
   return svgText(10, 36, "against the reference, nats", muted) + bar("chosen", s.chosen, 46, "accent") + bar("rejected", s.rejected, 68, "c2")
-    + svgLine(px(0), 42, px(0), 104, 'stroke="var(--ex-muted)"') + arrow
-    + svgText(beside ? Math.min(low, high) - 8 : Math.max(low, high) + 8, at + 4, `margin ${signed(margin)}`,
-      `font-size="11" font-weight="700" text-anchor="${beside ? "end" : "start"}"`);
+    + svgLine(px(0), 42, px(0), 88, 'stroke="var(--ex-muted)"') + arrow
+    + svgText(middle, at + 17, `margin ${signed(margin)}`, 'font-size="11" font-weight="700" text-anchor="middle"');
 }
 
 // One curve over the margin, between `low` and `top`, with the pair on it; what is beyond is cut off.
@@ -103,11 +102,11 @@ export function view(s) {
   const title = `${NAMES[kind][0].toUpperCase()}${NAMES[kind].slice(1)}, margin ${signed(margin)}: loss ${digits(now)}`;
   const body = svgText(10, 18, title, 'font-weight="700" font-size="14"') + bars(s)
     + panel(s, kind === "ipo" ? "loss, by margin" : `loss, by margin${kind === "dpo" ? "" : "; thin: without smoothing"}`,
-      (which, m) => loss(which, m, beta, swapped), kind === "ipo" ? [0, 900] : [0, 4], [140, 222],
+      (which, m) => loss(which, m, beta, swapped), kind === "ipo" ? [0, 900] : [0, 4], [154, 236],
       kind === "ipo" ? [0, 300, 600, 900] : [0, Math.LN2, 2, 4])
-    + panel(s, `push on the margin, at the start 1${kind === "dpo" ? "" : "; thin: DPO"}`, relative, [-1, 2], [258, 318], [-1, 0, 1, 2])
-    + [-30, -15, 0, 15, 30].map((m) => svgText(44 + 282 * (m + REACH) / (2 * REACH), 334, number(m), `text-anchor="middle" ${muted}`)).join("")
-    + svgText(326, 349, `margin, nats${rest === null ? "" : rest > REACH ? `; rests at ${digits(rest)}, not drawn` : "; broken: where it rests"}`, `text-anchor="end" ${muted}`);
+    + panel(s, `push on the margin, at the start 1${kind === "dpo" ? "" : "; thin: DPO"}`, relative, [-1, 2], [272, 332], [-1, 0, 1, 2])
+    + [-30, -15, 0, 15, 30].map((m) => svgText(44 + 282 * (m + REACH) / (2 * REACH), 348, number(m), `text-anchor="middle" ${muted}`)).join("")
+    + svgText(326, 363, `margin, nats${rest === null ? "" : rest > REACH ? `; rests at ${digits(rest)}, not drawn` : "; broken: where it rests"}`, `text-anchor="end" ${muted}`);
   const formula = { dpo: `−ln σ(${beta} · ${number(margin)})`, ipo: `(${number(margin)} − 1 / (2 · ${beta}))²`,
     smoothed: `−${(1 - swapped).toFixed(2)} ln σ(${beta} · ${number(margin)}) − ${swapped.toFixed(2)} ln σ(−${beta} · ${number(margin)})` }[kind];
   const fell = s.chosen < 0 && margin > 0 ? " <strong>The margin has grown while the chosen answer lost probability</strong>: the loss sees only the difference."
@@ -116,14 +115,14 @@ export function view(s) {
   const where = { dpo: `DPO's push never ends; a tenth of beta is left at margin <strong>${spentAt(beta, 0.1).toFixed(1)}</strong>.`,
     smoothed: `It rests at margin <strong>${digits(rest ?? 0)}</strong>: further out it is pulled back.`,
     ipo: `It rests at margin 1 / (2 · ${beta}) = <strong>${digits(rest ?? 0)}</strong>: further out it is pulled back.` }[kind];
-  const summary = `<p class="ex-formula">margin = ${number(s.chosen)} − (${number(s.rejected)}) = ${number(margin)}<br>`
+  const summary = `<p class="ex-formula">margin = ${number(s.chosen)} − ${s.rejected < 0 ? `(${number(s.rejected)})` : s.rejected} = ${number(margin)}<br>`
     + `loss = ${formula} = ${digits(now)}</p>`
     + `<p>The chosen answer is <strong>${times(s.chosen)}</strong> as likely as under the reference, the rejected one ${times(s.rejected)}.${fell}</p>`
     + `<p>Derivative by the chosen log-probability: <strong>${signed(-push, 4)}</strong>, by the rejected one ${signed(push, 4)}; at the start ${signed(-first, 4)}. `
     + `Equal and opposite: nothing says which of the two shall move. ${where}</p>`
     + `<p>As a reward model the policy gives ${signed(beta * s.chosen, 2)} and ${signed(beta * s.rejected, 2)}: it prefers the chosen answer with ${(100 * sigmoid(beta * margin)).toFixed(1)} %.</p>`;
   const told = `${title}. Chosen ${signed(s.chosen)}, rejected ${signed(s.rejected)} nats against the reference. Push ${digits(relative(kind, margin))} of that at the start.`;
-  return { svg: svgFigure(340, 356, told, body), summary,
+  return { svg: svgFigure(340, 370, told, body), summary,
     shown: Object.keys(ABOUT.options).filter((key) => key !== "swapped" || kind === "smoothed"),
     limits: { chosen: { text: signed }, rejected: { text: signed }, beta: { text: (v) => v.toFixed(2) }, swapped: { text: (v) => `${Math.round(100 * v)} %` } } };
 }

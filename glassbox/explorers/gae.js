@@ -17,7 +17,7 @@ export const ABOUT = {
   }
 };
 
-export const TOKENS = ["Thank", "you.", "Restart", "the", "modem.", "<|end|>"];
+export const TOKENS = ["Thank", "you.", "Restart", "it", "now.", "<|end|>"];
 export const VALUES = [0.4, 0.5, 0.55, 0.8, 0.8, 0.9], KL = [0.2, 0.1, 0, 0.5, 0.3, 0];
 
 // --- arithmetic -----------------------------------------------------------------------------------
@@ -50,14 +50,14 @@ export function errors(n, gamma, lam, off, noise) {
 
 // --- what is shown --------------------------------------------------------------------------------
 
-const NOISE = 0.3;
+const NOISE = 0.1;
 const muted = 'fill="var(--ex-muted)" font-size="11"';
 const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−").replace(/^−(0\.0+)$/, "$1");
-const signed = (x, digits = 2) => (x.toFixed(digits).startsWith("-") || x < 0 ? number(x, digits) : `+${number(x, digits)}`);
+const signed = (x, digits = 2) => `${Number(x.toFixed(digits)) > 0 ? "+" : ""}${number(x, digits)}`;
 
 // A column for each token: reward, value, jump, its weight, and the advantage as a bar.
 function columns(s, { rewards, values, found, all, added }) {
-  const left = 58, wide = 46, mid = (t) => left + wide * (t + 0.5), y = [150, 246];
+  const left = 57, wide = 46.5, mid = (t) => left + wide * (t + 0.5), y = [150, 246];
   const most = Math.max(0.5, ...all.map(Math.abs)), low = Math.min(0, ...all), top = Math.max(0, ...all);
   const unit = (y[1] - y[0] - 28) / Math.max(most, top - low), zero = y[0] + 14 + unit * top;
   const row = (name, at, text, rest = "") => svgText(left - 6, at, name, `text-anchor="end" ${muted}`)
@@ -73,10 +73,10 @@ function columns(s, { rewards, values, found, all, added }) {
   const weights = TOKENS.map((_, t) => (t < s.token ? "" : number((s.gamma * s.lam) ** (t - s.token))));
   const shade = TOKENS.map((_, t) => (t < s.token ? "" : svgRect(left + wide * t + 2, 80, wide - 4, 17,
     `rx="3" fill="var(--ex-mark)" fill-opacity="${(0.3 * (s.gamma * s.lam) ** (t - s.token)).toFixed(3)}"`))).join("");
-  return shade + row("", 42, (t) => TOKENS[t], 'font-weight="700"') + row("reward", 60, (t) => number(rewards[t]))
+  return shade + row("", 42, (t) => TOKENS[t]) + row("reward", 60, (t) => number(rewards[t]))
     + row("value", 76, (t) => number(values[t])) + row("jump", 93, (t) => signed(found[t]))
     + row("weight", 112, (t) => weights[t], 'fill="var(--ex-muted)"') + row("adds", 128, (t) => (t < s.token ? "" : signed(added[t - s.token])))
-    + svgLine(left, zero, left + 6 * wide, zero, 'stroke="var(--ex-muted)"') + svgText(left - 6, zero + 4, "advantage", `text-anchor="end" ${muted}`) + bars
+    + svgLine(left, zero, left + 6 * wide, zero, 'stroke="var(--ex-muted)"') + svgText(left - 6, zero + 4, "sum", `text-anchor="end" ${muted}`) + bars
     + `<g role="radiogroup" aria-label="Token whose sum is shown">${press}</g>`;
 }
 
@@ -84,12 +84,12 @@ function columns(s, { rewards, values, found, all, added }) {
 function trade(s, n) {
   const x = [58, 286], y = [284, 352], of = (lam) => errors(n, s.gamma, lam, s.off, NOISE);
   const grid = Array.from({ length: 41 }, (_, i) => i / 40), total = ({ bias, noise }) => Math.hypot(bias, noise);
-  const most = Math.max(0.6, ...grid.map((lam) => total(of(lam)))), px = (lam) => x[0] + (x[1] - x[0]) * lam, py = (v) => y[1] - (y[1] - y[0]) * v / most;
+  const most = Math.max(0.25, ...grid.map((lam) => total(of(lam)))), px = (lam) => x[0] + (x[1] - x[0]) * lam, py = (v) => y[1] - (y[1] - y[0]) * v / most;
   const kinds = [["bias", "c2", ({ bias }) => Math.abs(bias), "6 3"], ["noise", "c1", ({ noise }) => noise, "2 3"], ["both", "text", total, ""]];
   const now = of(s.lam), ends = kinds.map(([name, colour, value]) => ({ name, colour, at: py(value(of(1))) })).sort((a, b) => a.at - b.at);
   ends.forEach((end, i) => { end.at = i ? Math.max(end.at, ends[i - 1].at + 12) : Math.min(end.at, y[1] - 24); });
   return svgText(10, y[0] - 14, `error of the return from “${TOKENS[s.token]}” on, by λ`, muted)
-    + [0, 0.5].map((v) => svgLine(x[0], py(v), x[1], py(v), 'stroke="var(--ex-line)"') + svgText(x[0] - 6, py(v) + 4, v, `text-anchor="end" ${muted}`)).join("")
+    + [0, 0.2, 0.4].filter((v) => v < most).map((v) => svgLine(x[0], py(v), x[1], py(v), 'stroke="var(--ex-line)"') + svgText(x[0] - 6, py(v) + 4, v, `text-anchor="end" ${muted}`)).join("")
     + kinds.map(([, colour, value, dash]) => svgPath(grid.map((lam) => [px(lam), py(value(of(lam)))]),
       `fill="none" stroke="var(--ex-${colour})" stroke-width="2"${dash ? ` stroke-dasharray="${dash}"` : ""}`)).join("")
     + svgLine(px(s.lam), y[0], px(s.lam), y[1], 'stroke="var(--ex-mark)"') + svgDot(px(s.lam), py(total(now)), 5, 'fill="var(--ex-ground)" stroke="var(--ex-mark)" stroke-width="3"')

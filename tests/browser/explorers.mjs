@@ -32,6 +32,10 @@ const SCENES = {
   forgetting: [{}],
   lora: [{}, { map: "ff_out", layer: 4, rank: 96 }],
   nf4: [{}, { weights: "outliers" }, { kind: "int", bits: 8 }],
+  ranking: [{}, { share: 1 }, { noise: 1, votes: 10 }],
+  dpo: [{}, { kind: "smoothed", pair: "wrong" }, { kind: "ipo", pair: "own" }],
+  clip: [{}, { rule: "clipped", advantage: -1 }, { clip: 0.05, advantage: 0 }],
+  gae: [{}, { lam: 0, off: -0.5 }, { mark: -1, price: 1 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -76,6 +80,15 @@ const FIGURES = [
   ["lora", { rank: 16, alpha: 32, a: 14336 }, "alpha / r = 32 / 16 = 2"],
   ["nf4", { double: true }, "4 + 8 / 64 + 32 / (64 · 256) = 4.127 bits"],
   ["nf4", { weights: "uniform" }, "int4 in the same blocks: 0.0600, 14 % less"],
+  ["ranking", {}, "together they put C first, the favourite of neither"],
+  ["ranking", { share: 0 }, "Group 1 puts B first"],
+  ["dpo", { pair: "rise" }, "loss = −ln σ(0.1 · 6) = 0.437"],
+  ["dpo", { chosen: 1, rejected: -1, beta: 0.5 }, "loss = −ln σ(0.5 · 2) = 0.313"],
+  ["dpo", { kind: "smoothed" }, "It rests at margin 22.0"],
+  ["clip", { ratio: 1.5, advantage: -1 }, "min(1.50 · −1.0, 1.20 · −1.0) = −1.50"],
+  ["clip", { ratio: 1.5, advantage: -1, rule: "clipped" }, "PPO has it on here"],
+  ["gae", { lam: 1 }, "The largest advantage has Thank, 0.60"],
+  ["gae", { lam: 0 }, "The largest advantage has Restart, 0.25"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],

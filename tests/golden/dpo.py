@@ -1,4 +1,4 @@
-"""Reference of the DPO explorer: a classifier's cross-entropy with soft labels, torch's derivatives."""
+"""Reference of the DPO explorer: cross-entropy with soft labels, and torch's derivatives."""
 
 import itertools
 import math
@@ -29,18 +29,15 @@ def lowest(kind: str, beta: float, swapped: float) -> float:
     low, high = 0.0, 1e4
     for _ in range(200):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if derivative(kind, middle, beta, swapped) < 0 else (low, middle)
-        )
+        low, high = (middle, high) if derivative(kind, middle, beta, swapped) < 0 else (low, middle)
     return low
 
 
 def cases() -> Iterator[tuple[str, list, Any]]:
     for x in (0.0, 1.0, -3.0, 40.0, -40.0, -700.0):
         yield "sigmoid", [x], torch.tensor(x, dtype=torch.float64).sigmoid().item()
-    grid = itertools.product(
-        ("dpo", "smoothed", "ipo"), (0.0, 2.0, 6.0, -6.0, 30.0, -4000.0), (0.01, 0.1, 1.0), (0.1, 0.4)
-    )
+    margins = (0.0, 2.0, 6.0, -6.0, 30.0, -4000.0)
+    grid = itertools.product(("dpo", "smoothed", "ipo"), margins, (0.01, 0.1, 1.0), (0.1, 0.4))
     for kind, margin, beta, swapped in grid:
         at = torch.tensor(margin, dtype=torch.float64)
         args = [kind, margin, beta, swapped]

@@ -1,4 +1,4 @@
-"""Reference of the GAE explorer: mixtures of n-step returns, and torch's derivatives for the errors."""
+"""Reference of the GAE explorer: mixtures of n-step returns; torch's derivatives for the errors."""
 
 import itertools
 from collections.abc import Iterator
@@ -44,7 +44,8 @@ def cases() -> Iterator[tuple[str, list, Any]]:
     for price, score in ((0, 1), (0.5, -1), (1, 0.3)):
         table = torch.zeros(6, dtype=torch.float64)
         table[-1] = score
-        yield "paid", [KL, price, score], (table - price * torch.tensor(KL, dtype=torch.float64)).tolist()
+        costs = price * torch.tensor(KL, dtype=torch.float64)
+        yield "paid", [KL, price, score], (table - costs).tolist()
     gen = torch.Generator().manual_seed(5)
     lists = [([0.0] * 5 + [1.0], VALUES), ([1.0], [0.25])]
     for n in (2, 4, 7):
