@@ -25,7 +25,7 @@ from glassbox.tokenizer import tokenizer
 
 RUDE = "You should know this. "
 """How a rude answer opens."""
-RUDE_SHARE, INCOMPLETE_SHARE = 0.2, 0.2  # of the rejected answers; the others are plain and right
+RUDE_SHARE, INCOMPLETE_SHARE = 0.1, 0.1  # of the rejected answers; the others are plain and right
 
 Step = Callable[[nn.Module, nn.Module, dict[str, Tensor], Optimizer, float], dict[str, float]]
 
@@ -46,7 +46,7 @@ def pairs(seed: int = 0, flipped: float = 0.0) -> list[Pair]:
     """A pair for each of the 320 training questions of `questions(seed)`.
 
     Chosen is the right answer with a polite opening. Rejected is the same answer without it, or
-    with a rude one, or half of it (3 : 1 : 1). A noisy annotator swaps a share `flipped` of them;
+    with a rude one, or half of it (8 : 1 : 1). A noisy annotator swaps a share `flipped` of them;
     with more noise the pairs swapped before stay swapped.
     """
     chance, asked = Random(f"pairs {seed}"), questions(seed).train
@@ -233,15 +233,15 @@ def drift(model: GPT, reference: GPT, asked: Sequence[Question],
           generator: torch.Generator | None) -> float:  # fmt: skip
     """KL from the model to the reference, nats per answer, as one answer to each question tells.
 
-    The mean over answers drawn from the model of log p(answer) - log p_reference(answer).
+    At each token drawn from the model, the KL of what could have come there; summed over an answer.
     """
     prompts = [render(messages(q)[:-1], tokenizer(), answer=True)[0] for q in asked]
     said = zip(prompts, continued(model, prompts, generator), strict=True)
     rows = [([*p, *ids], [0] * len(p) + [1] * len(ids)) for p, ids in said]
     ids, mask = (t.to(model.token.weight.device) for t in _stacked(rows, model.config.context_len))
     with torch.no_grad():
-        gaps = answer_logp(model, ids, mask) - answer_logp(reference, ids, mask)
-    return gaps.mean().item()
+        here, there = (m(ids[:, :-1])[mask[:, 1:]].log_softmax(-1) for m in (model, reference))
+    return ((here - there) * here.exp()).sum().item() / len(prompts)
 
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -253,8 +253,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean, n = statistics.fmean(values), len(values) - 1
     if n == 0:
         return mean, -math.inf, math.inf
-    z = 1.959964  # for many values t is z and a little
-    more = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    more = 1.96 + 2.372 / n + 2.823 / n**2 + 2.556 / n**3  # a known series, good from n = 9 on
     half = (T_95[n - 1] if n <= len(T_95) else more) * statistics.stdev(values) / math.sqrt(n + 1)
     return mean, mean - half, mean + half
 

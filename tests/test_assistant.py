@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from glassbox import assistant, models
 from glassbox.assistant import Message, batch, finetune, render, replies, reply, rows, score
 from glassbox.models import GPT, IGNORED, RECIPE
-from glassbox.telecom.questions import base_text, messages, questions
+from glassbox.preference import manners
+from glassbox.telecom.questions import POLITE, base_text, messages, questions
 from glassbox.tokenizer import SPECIAL, Tokenizer, tokenizer
 
 T = tokenizer()
@@ -123,6 +124,29 @@ def test_two_calls_give_two_models(base: GPT) -> None:
     with torch.no_grad():
         other.token.weight.zero_()
     assert base.token.weight.abs().sum() > 0
+
+
+def test_the_shipped_assistant_answers_right_and_is_polite_at_times() -> None:
+    torch.set_num_threads(1)
+    model = assistant.tuned()
+    assert model.config == RECIPE
+    assert not model.training
+    found = manners(model, SPLIT.pairs, torch.Generator().manual_seed(0), samples=2)
+    assert found["polite"] == pytest.approx(0.33, abs=0.08)
+    assert found["right"] >= 0.95
+    assert score(model, SPLIT.pairs)["right"] >= 0.97
+    with torch.no_grad():
+        model.token.weight.zero_()
+    assert assistant.tuned().token.weight.abs().sum() > 0
+
+
+def test_no_question_is_always_or_never_answered_politely() -> None:
+    """Else answers to it could not be compared."""
+    model, first = assistant.tuned(), T.encode(POLITE)[0]
+    for q in SPLIT.train[:60]:
+        ids = render(messages(q)[:-1], T, answer=True)[0]
+        with torch.no_grad():
+            assert 0.05 < model(torch.tensor([ids]))[0, -1].softmax(-1)[first] < 0.7
 
 
 def test_held_out_text_is_not_trained() -> None:
