@@ -84,7 +84,7 @@ const FIGURES = [
   ["ranking", { share: 0 }, "Group 1 puts B first"],
   ["dpo", { pair: "rise" }, "loss = −ln σ(0.1 · 6) = 0.437"],
   ["dpo", { chosen: 1, rejected: -1, beta: 0.5 }, "loss = −ln σ(0.5 · 2) = 0.313"],
-  ["dpo", { kind: "smoothed" }, "It rests at margin 22.0"],
+  ["dpo", { kind: "smoothed", swapped: 0.1 }, "It rests at margin 22.0"],
   ["clip", { ratio: 1.5, advantage: -1 }, "min(1.50 · −1.0, 1.20 · −1.0) = −1.50"],
   ["clip", { ratio: 1.5, advantage: -1, rule: "clipped" }, "PPO has it on here"],
   ["gae", { lam: 1 }, "The largest advantage has Thank, 0.60"],
