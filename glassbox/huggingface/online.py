@@ -44,9 +44,9 @@ def grpo_loss(
     outputs = SimpleNamespace(log_probs=logp, entropy=torch.zeros_like(logp))
     options.setdefault("use_bias_correction_kl", False)
     with trainer_of(
-        "GRPO", to_llama(TINY), [{"prompt": "a"}], num_generations=2, epsilon=clip,
-        per_device_train_batch_size=2, max_completion_length=width,
-        loss_type=MEANS.get(reduce, reduce), **options,
+        "GRPO", to_llama(TINY), [{"prompt": "a"}], others={"reward_funcs": lambda **_: []},
+        num_generations=2, per_device_train_batch_size=2, max_completion_length=width,
+        epsilon=clip, loss_type=MEANS.get(reduce, reduce), **options,
     ) as trainer:  # fmt: skip
         trainer.beta = beta  # set late: with the config's, a reference would be loaded
         trainer.model.eval()  # no gradient accumulation, whose steps would divide the loss
@@ -135,7 +135,8 @@ def _places(model: Any) -> Iterator[None]:
         return
 
     def add(body: Any, args: tuple, given: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        seen, ids = given.get("attention_mask"), given.get("input_ids")
+        ids = args[0] if args else given.get("input_ids")
+        seen = given.get("attention_mask")
         whole = ids is not None and seen is not None and ids.shape == seen.shape
         if whole and given.get("position_ids") is None:
             given["position_ids"] = (seen.long().cumsum(1) - 1).clamp(min=0)

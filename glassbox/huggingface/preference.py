@@ -224,16 +224,16 @@ def preference_pairs(name: str, split: str = "train",
     with such a set, downloaded; or a file, .jsonl or .parquet. Rows that hold no preference are
     left out: the same answer twice, an empty answer, or equal scores.
     """
-    found = []
+    kept = []
     for row in _rows_of(name, split):
         pair = _pair(row)
         if pair is not None:
-            found.append(pair)
-        if n is not None and len(found) == n:
+            kept.append(pair)
+        if n is not None and len(kept) == n:
             break
-    if not found:
+    if not kept:
         raise ValueError(f"{name!r}, split {split!r}: no row holds a prompt and a preference.")
-    return found
+    return kept
 
 
 def _rows_of(name: str, split: str) -> Iterator[dict[str, Any]]:
