@@ -220,10 +220,10 @@ OURS: Functions = {
 
 
 def ppo(
-    policy: GPT, reference: GPT, asked: Sequence[Question], reward: Reward, iterations: int = 20,
-    n_prompts: int = 64, n_per_prompt: int = 1, lr: float = 2e-4, critic_lr: float = 1e-3,
+    policy: GPT, reference: GPT, asked: Sequence[Question], reward: Reward, iterations: int = 12,
+    n_prompts: int = 64, n_per_prompt: int = 1, lr: float = 2.5e-4, critic_lr: float = 1e-3,
     kl_weight: float = 0.3, clip: float = 0.2, value_clip: float = 0.2, gamma: float = 1.0,
-    lam: float = 0.95, epochs: int = 2, rows_per_step: int = 32, entropy_weight: float = 0.0,
+    lam: float = 0.95, epochs: int = 1, rows_per_step: int = 16, entropy_weight: float = 0.0,
     critic: Critic | None = None, seed: int = 0, max_new: int = 40, gold: Reward | None = None,
     functions: Functions | None = None, on_iteration: Callable[[int, Told], None] | None = None,
 ) -> list[Told]:  # fmt: skip
@@ -266,8 +266,8 @@ def ppo(
 
 
 def grpo(
-    policy: GPT, reference: GPT, asked: Sequence[Question], reward: Reward, iterations: int = 20,
-    n_prompts: int = 8, n_per_prompt: int = 8, lr: float = 2e-4, kl_weight: float = 0.3,
+    policy: GPT, reference: GPT, asked: Sequence[Question], reward: Reward, iterations: int = 12,
+    n_prompts: int = 8, n_per_prompt: int = 8, lr: float = 2e-4, kl_weight: float = 0.4,
     clip: float = 0.2, normalize: bool = True, reduce: str = "sequence", epochs: int = 1,
     rows_per_step: int = 32, seed: int = 0, max_new: int = 40, gold: Reward | None = None,
     functions: Functions | None = None, on_iteration: Callable[[int, Told], None] | None = None,
