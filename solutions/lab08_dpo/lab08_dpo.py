@@ -557,9 +557,9 @@ with check.question("RewardModel_hidden", RewardModel) as f:
                     scale=1.0)
         check.that(grads["backbone.model.token.weight"] is not None,
                    "no gradient reaches the backbone.")
-        for name, p in twin.named_parameters():
-            if p.grad is not None:
-                check.close(f"gradient of {name}", grads[f"backbone.{name}"], p.grad, scale=1.0)
+        wanted = {n: p.grad for n, p in twin.named_parameters() if p.grad is not None}
+        for name, grad in wanted.items():
+            check.close(f"gradient of {name}", grads[f"backbone.{name}"], grad, scale=1.0)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1268,9 +1268,9 @@ def dpo_step(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    values = {"loss": loss, "margin": (up - down).mean(),
-              "accuracy": ((up - down).sign() + 1).mean() / 2}
-    return {name: value.item() for name, value in values.items()}
+    told = {"loss": loss, "margin": (up - down).mean(),
+            "accuracy": ((up - down).sign() + 1).mean() / 2}
+    return {key: number.item() for key, number in told.items()}
     ### END SOLUTION
 
 
