@@ -960,7 +960,8 @@ with check.question("implicit_reward_hidden", implicit_reward) as f:
 # training: **detached**, without a gradient.
 #
 # **Common mistake:** no reference. The loss falls, the answers change, and nothing holds the model
-# near what it was. The code of a well-known library began like this, and another's divided by β.
+# near what it was. The first draft of DPO in a well-known library was like this, and divided by β
+# besides.
 #
 # <details><summary>Hint 1</summary>
 #
