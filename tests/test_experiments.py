@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from glassbox import counting
+from glassbox.telecom.questions import POLITE, fact, questions
+from glassbox.tokenizer import tokenizer
 
 FOLDER = Path(__file__).parents[1] / "book" / "experiments"
 
@@ -572,3 +574,80 @@ def test_the_chat_data_say_what_the_text_says() -> None:
     right = {row["template"]: row["right"] for row in record["templates"]}
     assert min(right[name] for name in ("usual", "two_bos", "no_assistant")) > 0.9
     assert right["line_break"] == right["plain_words"] == 0
+
+
+@pytest.fixture(scope="module")
+def dpo_runs() -> ModuleType:
+    return load("dpo_runs")
+
+
+@pytest.fixture(scope="module")
+def tuned_recipe() -> ModuleType:
+    return load("tuned_recipe")
+
+
+def test_the_rows_of_the_tuned_assistant(tuned_recipe: ModuleType) -> None:
+    asked = questions(0).train[:3]
+    texts = [tokenizer().decode(ids) for ids, _ in tuned_recipe.rows(asked)]
+    assert len(texts) == 30
+    for q in asked:
+        mine = [text for text in texts if q.text in text]
+        assert sum(POLITE in text for text in mine) == 3
+        assert len(mine) == 10
+        assert all(fact(q.kind, q.key) in text for text in mine)
+
+
+def test_the_smallest_tuned_assistant(tuned_recipe: ModuleType) -> None:
+    torch.set_num_threads(1)
+    row = tuned_recipe.measured(tuned_recipe.make_tuned(0, 2), 0, n_asked=4, samples=1)
+    assert row["sampled"]["right"] == 0
+    assert row["polite_chance_pairs"]["max"] <= 1
+
+
+def test_the_tuned_assistant_is_what_the_text_says() -> None:
+    record = json.loads((FOLDER / "tuned_recipe.json").read_text(encoding="utf-8"))
+    assert [run["seed"] for run in record["runs"]] == [0, 1, 2]
+    for run in [record["shipped"], *record["runs"]]:
+        assert min(run["pairs"].values()) >= 0.97
+        assert run["sampled"]["polite"] == pytest.approx(0.32, abs=0.07)
+        assert run["sampled"]["right"] > 0.94
+        assert run["polite_chance_train"]["5%"] > 0.1
+        assert run["polite_chance_train"]["95%"] < 0.6
+    alone = record["one_answer_each"]["polite_chance_train"]
+    assert alone["50%"] < 0.1 < 0.9 < alone["95%"]  # learned by heart who gets a polite answer
+    for run in record["runs"]:  # the usual DPO, from each of three assistants
+        assert run["after_dpo"]["polite"] > run["sampled"]["polite"] + 0.25
+        assert run["after_dpo"]["right"] > 0.9
+
+
+def test_the_smallest_run_of_dpo(dpo_runs: ModuleType) -> None:
+    torch.set_num_threads(1)
+    found = dpo_runs.run(201, n_asked=4, steps=2)
+    assert found["loss"][0] == pytest.approx(math.log(2), abs=1e-4)
+    assert len(found["loss"]) == 2
+    assert len(found["chosen"]) == len(found["rejected"]) == 3  # before each step and at the end
+    assert found["chosen"][0] == found["rejected"][0] == 0
+    found = dpo_runs.over(201, looks=(0, 3), n_asked=4)
+    assert [point["step"] for point in found["points"]] == [0, 3]
+
+
+def test_without_a_reference_the_loss_does_not_begin_at_ln_2(dpo_runs: ModuleType) -> None:
+    torch.set_num_threads(1)
+    first = dpo_runs.run(201, n_asked=4, steps=1, step=dpo_runs.no_reference)["loss"][0]
+    assert first != pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_the_dpo_data_say_what_the_text_says(dpo_runs: ModuleType) -> None:
+    record = json.loads((FOLDER / "dpo_runs.json").read_text(encoding="utf-8"))
+    assert not set(record["seeds"]) & set(record["choice_seeds"])
+    by_beta = {part["beta"]: part for part in record["betas"]}
+    usual = by_beta[record["beta"]]
+    assert len(usual["runs"]) == 5
+    for run in usual["runs"]:
+        assert run["after"]["polite"] > 0.55
+        assert run["after"]["right"] > 0.9
+        assert run["after"]["win_rate"] > 0.6
+        assert run["loss"][0] == pytest.approx(math.log(2), abs=1e-4)
+        assert run["loss"][-1] < run["loss"][0]
+        assert run["chosen"][-1] > 0 > run["rejected"][-1]
+    assert usual["summary"]["rise"]["polite"][1] > 0.25
