@@ -651,3 +651,7 @@ def test_the_dpo_data_say_what_the_text_says(dpo_runs: ModuleType) -> None:
         assert run["loss"][-1] < run["loss"][0]
         assert run["chosen"][-1] > 0 > run["rejected"][-1]
     assert usual["summary"]["rise"]["polite"][1] > 0.25
+    polite = [[run["after"]["polite"] for run in part["runs"]] for part in record["noise"]]
+    assert [part["flipped"] for part in record["noise"]] == [0, 0.1, 0.2, 0.4]
+    for of_seed in zip(*polite, strict=True):
+        assert list(of_seed) == sorted(of_seed, reverse=True)  # more noise, less learned

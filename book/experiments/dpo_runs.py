@@ -4,10 +4,10 @@ Rates and steps were chosen on the seeds 100 to 102 (kept as "choice"); everythi
 five other seeds. A seed changes which questions are trained, the pairs, their order and the chance
 of sampling; the assistant they begin with is the shipped one. Answers are drawn at temperature 1
 to the 96 questions of the seed's split that no pair has. The log-ratios are means over 32 pairs of
-such questions (polite or plain), in nats and without beta, before each step. Four parts: the
-usual run at several betas; a run at a higher rate that goes on too long; swapped labels; and the
-usual run without a reference. Writes `dpo_runs.json` part by part. It does not say what beta is
-right for a large model or for people's preferences.
+such questions (polite or plain), in nats and without beta, before each step. Beside the
+choice: the usual run at several betas, and longer; a run at a higher rate that goes on too long;
+swapped labels; the usual run without a reference. Writes `dpo_runs.json` part by part. It does not
+say what beta is right for a large model or for people's preferences.
 
     python book/experiments/dpo_runs.py            # about ten minutes
     python book/experiments/dpo_runs.py over noise # only these parts, the others are kept
@@ -45,6 +45,7 @@ STEPS, RATE, BETA, SAMPLES = 25, 5e-5, 0.1, 3
 RATES, LENGTHS = (2.5e-5, 5e-5, 1e-4), (25, 40)  # tried on the seeds of the choice
 BETAS = (0.03, 0.1, 0.5)
 OVER_RATE, OVER_LOOKS = 3e-4, (0, 5, 10, 15, 20, 30, 40, 60)
+LONG_LOOKS = (25, 50, 80)  # one seed, since it takes three times as long
 NOISE = (0.0, 0.1, 0.2, 0.4)
 
 
@@ -144,6 +145,12 @@ def by_beta() -> list[dict[str, Any]]:
     return found
 
 
+def long() -> list[dict[str, Any]]:
+    """Several betas once more, for longer: now the margin times beta is no longer small."""
+    return [{"beta": beta, **run(SEEDS[0], beta=beta, looks=LONG_LOOKS, steps=max(LONG_LOOKS))}
+            for beta in BETAS]  # fmt: skip
+
+
 def noise() -> list[dict[str, Any]]:
     """Labels swapped in a share of the pairs."""
     start, found = before(), []
@@ -185,7 +192,8 @@ def without() -> dict[str, Any]:
     return {"summary": summed(runs, before()), "runs": runs}
 
 
-PARTS = {"choice": choice, "betas": by_beta, "over": over, "noise": noise, "no_reference": without}
+PARTS = {"choice": choice, "betas": by_beta, "over": over, "long": long, "noise": noise,
+         "no_reference": without}  # fmt: skip
 
 
 def main() -> None:
