@@ -655,3 +655,11 @@ def test_the_dpo_data_say_what_the_text_says(dpo_runs: ModuleType) -> None:
     assert [part["flipped"] for part in record["noise"]] == [0, 0.1, 0.2, 0.4]
     for of_seed in zip(*polite, strict=True):
         assert list(of_seed) == sorted(of_seed, reverse=True)  # more noise, less learned
+    over = record["over"]
+    best = max(over["points"], key=lambda point: point["win_rate"])
+    last = over["points"][-1]
+    assert best["win_rate"] > 0.75
+    assert 0 < best["step"] < last["step"] / 2
+    assert last["right"] < 0.2 < 0.95 < over["points"][0]["right"]
+    assert over["loss"][-1] < 0.01
+    assert over["chosen"][-1] < 0 < max(over["chosen"])  # fallen, although the loss is near 0
