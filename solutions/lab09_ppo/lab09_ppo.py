@@ -104,7 +104,7 @@ def token_kl(logp: Tensor, ref_logp: Tensor, mask: Tensor, kind: str = "k3") -> 
     Where both agree both kinds are 0.
     """
     ### BEGIN SOLUTION
-    if kind not in ("k1", "k3"):
+    if kind != "k1" and kind != "k3":
         raise ValueError(f"kind must be k1 or k3, not {kind!r}")
     gap = logp.masked_fill(~mask, 0.0) - ref_logp.masked_fill(~mask, 0.0)  # ln p - ln q
     return gap if kind == "k1" else (-gap).exp() - 1 + gap
@@ -194,8 +194,8 @@ def shaped_rewards(score: Tensor, kl: Tensor, beta: float, mask: Tensor) -> Tens
     """
     ### BEGIN SOLUTION
     rewards = (-beta * kl).masked_fill(~mask, 0.0)
-    left = mask.flip(1).cumsum(1).flip(1)  # real tokens from here on
-    return rewards + score[:, None] * (mask & (left == 1))
+    remaining = mask.flip(1).cumsum(1).flip(1)  # real tokens from here on
+    return rewards + score[:, None] * (mask & (remaining == 1))
     ### END SOLUTION
 
 
@@ -417,9 +417,9 @@ def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     is added again afterwards, so it stays as it was. One real token gives 0 (or itself).
     """
     ### BEGIN SOLUTION
-    real = x[mask]  # (n,)
-    mean = real.mean()
-    variance = (real - mean).square().mean()
+    some = x[mask]  # (n,)
+    mean = some.mean()
+    variance = (some - mean).square().mean()
     scaled = (x - mean) * torch.rsqrt(variance + 1e-8)
     return (scaled if shift_mean else scaled + mean).masked_fill(~mask, 0.0)
     ### END SOLUTION
@@ -955,9 +955,9 @@ def grpo_loss(
     kept = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
     costs = (beta * (gap.exp() - 1 - gap) - kept) * mask  # (B, T)
     n_tokens = mask.sum(1)
-    if reduce == "token":
-        return costs.sum() / n_tokens.sum().clamp(min=1)
-    return torch.mean(costs.sum(1) / n_tokens.clamp(min=1))
+    if reduce == "sequence":
+        return torch.mean(costs.sum(1) / n_tokens.clamp(min=1))
+    return costs.sum() / n_tokens.sum().clamp(min=1)
     ### END SOLUTION
 
 
@@ -1075,7 +1075,7 @@ def ticket_reward(text: str) -> float:
     ### BEGIN SOLUTION
     try:
         ticket = json.loads(text, parse_constant=int)  # int("NaN") raises ValueError
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0.0
     if not isinstance(ticket, dict):
         return 0.0
@@ -1255,3 +1255,410 @@ with check.question("detect_reward_hacking_hidden", detect_reward_hacking) as f:
 
 # %% tags=["demo"]
 check.summary()
+
+# %% [markdown]
+# ## Polite and still right: PPO
+#
+# No points from here on; everything below runs on *your* functions. The assistant of the course
+# answers customers of an invented operator. Nearly all it says is right, and a third of its answers
+# open with *Thank you for asking.* A program judges an answer: 1 if it opens politely, tells the
+# right fact and ends by itself, otherwise 0. `glassbox.reinforce.ppo` samples 48 answers in a
+# round, asks the program, and calls what you wrote: `token_kl`, `shaped_rewards`, `gae`, `whiten`,
+# and for each update `ppo_policy_loss`, `ppo_value_loss` and `entropy`.
+#
+# Before you run it: how many nats must the policy pay at least to be polite always, if it was in
+# 34 of 100 answers? It only has to say one thing more often that it knew already.
+
+# %% tags=["demo"]
+from tqdm.auto import tqdm
+
+from glassbox import assistant
+from glassbox.reinforce import assess, grpo, length_biased, opening, polite_and_right, ppo
+from glassbox.telecom.questions import messages, questions
+
+ROUNDS = {"ppo": 10, "grpo": 14}
+SETTINGS = {
+    "ppo": {"n_prompts": 48, "lr": 4e-4, "critic_lr": 1e-3, "kl_weight": 0.25, "clip": 0.2,
+            "value_clip": 0.2, "gamma": 1.0, "lam": 0.95, "epochs": 2, "rows_per_step": 32},
+    "grpo": {"n_prompts": 8, "n_per_prompt": 8, "lr": 3e-4, "kl_weight": 0.4, "clip": 0.2,
+             "epochs": 1, "rows_per_step": 32},
+}
+data, reference = questions(seed=0), assistant.tuned()
+YOURS = {"token_kl": token_kl, "shaped_rewards": shaped_rewards, "gae": gae, "whiten": whiten,
+         "ppo_policy_loss": ppo_policy_loss, "ppo_value_loss": ppo_value_loss, "entropy": entropy,
+         "group_advantages": group_advantages, "grpo_loss": grpo_loss}
+
+
+def improve(method, reward=polite_and_right, seed=0, rounds=None, **other):
+    """A fresh assistant improved by ppo or grpo on your functions; it, and its rounds."""
+    name, policy = method.__name__, assistant.tuned()
+    settings = SETTINGS[name] | other
+    with tqdm(total=rounds or ROUNDS[name]) as bar:
+        told = method(policy, reference, data.train, reward, iterations=bar.total, seed=seed,
+                      gold=polite_and_right, functions=YOURS, **settings,
+                      on_iteration=lambda *_: bar.update())
+    return policy, told
+
+
+def measured(policy, seed=0):
+    """Reward, right, polite and KL of answers sampled for the 96 questions held out."""
+    return assess(policy, reference, data.pairs, generator=torch.Generator().manual_seed(seed))
+
+
+def line(name, found):
+    """One line of numbers."""
+    return (f"{name:<12} reward {found['reward']:.2f}, right {found['right']:.2f}, polite "
+            f"{found['polite']:.2f}, KL {found['kl']:.2f} nats an answer")
+
+
+runs, start = {}, measured(reference)
+print(line("before", start))
+try:
+    ppo_policy, runs["PPO"] = improve(ppo)
+    print(line("after PPO", after_ppo := measured(ppo_policy)))
+    print("round  reward     KL  beyond the clip  entropy  value loss")
+    for at, row in enumerate(runs["PPO"]):
+        print(f"{at:5} {row['reward']:7.2f} {row['kl']:6.2f} {row['clip_share']:16.3f} "
+              f"{row['entropy']:8.3f} {row['value_loss']:11.3f}")
+    for question in data.pairs[:2]:
+        answer, _ = assistant.reply(ppo_policy, messages(question)[:-1])
+        print(f"\nCustomer: {question.text}\nModel:    {answer}")
+except NotImplementedError:
+    print("Write exercises 1 to 7 first.")
+
+# %% [markdown]
+# To be polite always, the policy needs at least $\ln(1 / 0.34)$ = 1.08 nats, if it was polite in 34
+# of 100. A reward above 0.8 costs less than 1 nat: the limit of this lab. How few tokens are
+# beyond the clip? Small steps, taken often.
+#
+# ## The same without a value network: GRPO
+#
+# Eight questions a round, eight answers to each, and no critic: the group is the baseline.
+
+# %% tags=["demo"]
+try:
+    grpo_policy, runs["GRPO"] = improve(grpo)
+    print(line("after GRPO", after_grpo := measured(grpo_policy)))
+    print("round  reward     KL  beyond the clip  entropy  tied groups")
+    for at, row in enumerate(runs["GRPO"]):
+        print(f"{at:5} {row['reward']:7.2f} {row['kl']:6.2f} {row['clip_share']:16.3f} "
+              f"{row['entropy']:8.3f} {row['tied']:12.2f}")
+except NotImplementedError:
+    print("Write exercises 1, 7, 8 and 9 first.")
+
+# %% tags=["demo"]
+import matplotlib.pyplot as plt
+
+plt.style.use(Path(glassbox.__file__).parent / "style.mplstyle")
+if runs:
+    axes = plt.figure(figsize=(6, 2.6), layout="constrained").gca()
+    for name, told in runs.items():
+        kl, reward = [row["kl"] for row in told], [row["reward"] for row in told]
+        axes.plot(kl, reward, marker="o", markersize=3)
+        axes.annotate(name, (kl[-1], reward[-1]), textcoords="offset points", xytext=(6, 0))
+    axes.set(xlabel="KL to the reference, nats per answer, as sampled in the round",
+             ylabel="reward", ylim=(0, 1))
+    plt.show()
+
+# %% [markdown]
+# ## Was that luck?
+#
+# One run is an anecdote. The same two runs from five fresh seeds, which draw other questions and
+# other answers, with the course's solution; the measure is the reward on 96 questions held out, two
+# answers to each. Your run is one more seed: is its gain within what these five say?
+
+# %% tags=["demo"]
+from glassbox.preference import mean_interval
+
+FIVE = {  # gains in reward of seeds 1 to 5
+    "PPO": [0.4948, 0.5313, 0.6042, 0.5729, 0.5573],
+    "GRPO": [0.4896, 0.5156, 0.5677, 0.5469, 0.5677],
+}
+
+for name, gains in FIVE.items():
+    middle, low, high = mean_interval(gains)
+    print(f"{name:<5} gain in reward over five seeds {middle:.2f}, 95 % interval {low:.2f} to "
+          f"{high:.2f}")
+if "PPO" in runs:
+    print(f"your PPO  {after_ppo['reward'] - start['reward']:.2f}")
+if "GRPO" in runs:
+    print(f"your GRPO {after_grpo['reward'] - start['reward']:.2f}")
+
+# %% [markdown]
+# In the five seeds the reward began at 0.29 to 0.38. PPO gained 0.55 (0.50 to 0.60) and GRPO gained
+# 0.54 (0.50 to 0.58); in brackets the 95 % interval of the mean gain. All ten runs ended with a
+# reward above 0.8 at a KL below 1 nat: PPO at 0.85 to 0.93 for 0.75 to 0.91 nats, GRPO at 0.86 to
+# 0.90 for 0.71 to 0.77. Of the answers 0.95 to 0.97 were still right in the worse of the two runs
+# of a seed.
+#
+# The two intervals overlap: these runs do not say which method is better. GRPO needed no value
+# network.
+#
+# ## What the policy does with a reward that can be fooled
+#
+# Now the program is careless. It pays for a polite opening, does not look at the facts, and gives a
+# little for each word: it means well, and likes long answers. That is the proxy. Gold is what we
+# want, `polite_and_right` as before; it is measured on the same answers and never trained. The
+# steps are larger, and leaving the reference costs nothing.
+#
+# Before you run it: when will proxy and gold part, and at which KL?
+
+# %% tags=["demo"]
+proxy = length_biased(opening, 0.05)  # 1 for the opening, 0.05 for each word
+PRICE, HACKING_ROUNDS = 0.0, 12  # of the KL; try 1.0
+CARELESS = {"n_prompts": 4, "lr": 2e-3}
+try:
+    hacked_policy, told = improve(grpo, proxy, rounds=HACKING_ROUNDS, kl_weight=PRICE, **CARELESS)
+    curves = {key: torch.tensor([row[key] for row in told]) for key in ("reward", "gold", "kl")}
+    for key, values in curves.items():
+        print(f"{'proxy' if key == 'reward' else key:<6}",
+              *(f"{value:6.2f}" for value in values.tolist()))
+    print("your detector says", detect_reward_hacking(*curves.values()))
+    for question in data.pairs[:3]:
+        answer, _ = assistant.reply(hacked_policy, messages(question)[:-1], max_new=40)
+        print(f"\nCustomer: {question.text}\nModel:    {answer}")
+except NotImplementedError:
+    print("Write exercises 1, 7, 8, 9 and 11 first.")
+
+# %% [markdown]
+# From five seeds this run was called hacked every time, first at step 3 to 4 and at a KL of 3.9 to
+# 23.9 nats. Of the answers of the last two rounds a share of 0.00 to 0.17 was polite and right; the
+# proxy had begun at 1.1 to 1.7 and ended at 2.3 to 2.6. Read the answers above: what pays, and what
+# is gone?
+#
+# Look at the KL as well, which needs no gold: being always polite costs about 1.1 nats, so a policy
+# that is many nats away does something else. Set PRICE to 1.0 and run the cell again: what does the
+# policy do when each nat costs as much as the opening earns?
+#
+# ## The same loss in TRL
+#
+# TRL has no PPO any more, so the parts of your PPO are tested against sums by hand. It has GRPO.
+# Given the same numbers its loss is yours, by answers and by tokens. Two of its defaults differ
+# from the paper: the mean is over tokens, and $k_3$ is multiplied by the ratio. The cell needs
+# `pip install trl`; nothing that is graded does.
+
+# %% tags=["demo"]
+from glassbox import huggingface
+
+if absent := huggingface.missing("transformers", "trl"):
+    print(absent)
+else:
+    try:
+        gen = torch.Generator().manual_seed(0)
+        old = torch.randn(4, 9, generator=gen, dtype=torch.float64) - 2
+        new, ref = (old + 0.3 * torch.randn(4, 9, generator=gen).double() for _ in range(2))
+        gains = torch.randn(4, generator=gen, dtype=torch.float64)
+        real = torch.arange(9) < torch.tensor([9, 3, 6, 1])[:, None]
+        for reduce in ("sequence", "token"):
+            mine = grpo_loss(new, old, ref, gains, real, 0.2, 0.04, reduce).item()
+            theirs = huggingface.grpo_loss(new, old, ref, gains, real, 0.2, 0.04, reduce).item()
+            print(f"{reduce:<9} yours {mine:.6f}, TRL's {theirs:.6f}, difference "
+                  f"{abs(mine - theirs):.0e}")
+    except NotImplementedError:
+        print("Write grpo_loss first.")
+    except ImportError as error:
+        print(error)
+
+# %% [markdown]
+# ## Scale: tickets that a program can read
+#
+# On a GPU this cell runs by itself; on a CPU it prints what it would need. M trains a model of 29
+# million parameters to write tickets about customers' questions, most of them careless ones (words
+# around the object, a bracket missing, no area). Then it learns from your `ticket_reward` alone,
+# through your functions of GRPO. L takes a chat model with 1.1 billion parameters that has never
+# seen our tickets, describes them in one sentence, and trains LoRA on eight answers to each
+# question. If the model cannot be had, L runs two rounds on random weights of the same size, which
+# learn nothing and show time and memory.
+#
+# A model that is on your disk already is taken from there: give its folder in the environment
+# variable `GLASSBOX_MODEL`. `run_record.json` keeps what was measured.
+#
+# Before you look: four models stand in the memory of PPO, the policy, its reference, the value
+# network and a reward model. How many GB is that for 8 billion parameters, if two of them are
+# trained?
+
+# %% tags=["demo"]
+import copy
+import os
+import time
+from random import Random
+
+from glassbox import counting
+from glassbox.models import GPT
+from glassbox.parts import GPTConfig
+from glassbox.telecom.facts import error
+
+M_CONFIG = GPTConfig(n_layers=9, d_model=512, n_heads=8, vocab_size=1024, context_len=128)
+L_CONFIG = GPTConfig(n_layers=22, d_model=2048, n_heads=32, vocab_size=1024, context_len=128)
+N_ANSWERS = 8  # to each question
+ASK = ('Write a ticket about this message as one JSON object and nothing else, with the fields '
+       '"code", "area" (mobile, fibre, core or billing) and "priority" (1 to 4), like '
+       '{"code": "E000", "area": "core", "priority": 1}. Message: ')
+
+
+def ticket(question, chance):
+    """A ticket as somebody might write it: three of ten are whole."""
+    area = error(question.key).area
+    whole = {"code": question.key, "area": area, "priority": 1 + AREAS.index(area)}
+    text = json.dumps(whole)
+    careless = (f"Ticket: {text}", text[:-1], json.dumps({"code": question.key}),
+                json.dumps(whole | {"area": area.upper()}), f"{question.key}, {area}")
+    return text if chance.random() < 0.3 else chance.choice(careless)
+
+
+def earned(question, text, ended):
+    """The reward of an answer: your ticket_reward, if the model ended it."""
+    return ticket_reward(text) if ended else 0.0
+
+
+def of_the_right_code(question, text, ended):
+    """Whether a whole ticket is about the code that was asked about; measured, never trained."""
+    return float(earned(question, text, ended) == 1.0 and json.loads(text)["code"] == question.key)
+
+
+def careless_writer(config, asked, steps, rows_per_step, device):
+    """A model trained from nothing on tickets, most of them careless."""
+    chance = Random(0)
+    talks = [[messages(q)[0], {"role": "assistant", "content": ticket(q, chance)}]
+             for q in asked for _ in range(20)]
+    rows = [assistant.render(talk, assistant.tokenizer()) for talk in talks]
+    torch.manual_seed(0)
+    model = GPT(config).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
+    for step in tqdm(range(steps)):
+        ids, targets = assistant.batch(chance.sample(rows, rows_per_step), config.context_len)
+        loss = model.loss(ids.to(device), targets.to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = 1e-3 * min((step + 1) / 50, 1 - step / steps)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+def tickets(config=M_CONFIG, steps=1_500, rounds=150, n_prompts=16, device=scale.device):
+    """M: a careless writer learns from the reward; what was measured."""
+    asked = [q for q in data.train if q.kind == "error"]
+    tests = [q for q in data.pairs if q.kind == "error"]
+    writer = careless_writer(config, asked, steps, 64, device)
+    policy, begun = copy.deepcopy(writer), time.perf_counter()
+
+    def now(reward):
+        gen = torch.Generator(device).manual_seed(0)
+        return assess(policy, writer, tests, reward, gen, n_per_prompt=4, max_new=60)
+
+    first = now(earned)
+    grpo(policy, writer, asked, earned, iterations=rounds, n_prompts=n_prompts,
+         n_per_prompt=N_ANSWERS, lr=1e-4, kl_weight=0.05, max_new=60, functions=YOURS)
+    last = now(earned)
+    return {"reward before": first["reward"], "reward after": last["reward"],
+            "KL after": last["kl"], "whole and right code": now(of_the_right_code)["reward"],
+            "seconds": time.perf_counter() - begun}
+
+
+def sampled_rows(model, tokens, asked, n_new=48):
+    """Answers of a library's model: ids, which were attended to, which are answers, and texts."""
+    talks = [[{"role": "user", "content": ASK + q.text}] for q in asked]
+    batch = tokens.apply_chat_template(
+        talks, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt",
+        tokenizer_kwargs={"padding_side": "left"}).to(model.device)
+    with torch.no_grad():
+        ids = model.generate(**batch, max_new_tokens=n_new, do_sample=True, temperature=1.0,
+                             top_k=0, top_p=1.0, num_return_sequences=N_ANSWERS,
+                             eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id)
+    width = batch["input_ids"].shape[1]
+    prompt = batch["attention_mask"].bool().repeat_interleave(N_ANSWERS, 0)
+    stop = ids[:, width:] == tokens.eos_token_id
+    said = stop.cumsum(1) - stop.long() == 0  # up to the first end, and the end itself
+    mask = torch.cat([torch.zeros_like(prompt), said], 1)
+    texts = [tokens.decode(row[keep], skip_special_tokens=True)
+             for row, keep in zip(ids[:, width:], said)]
+    return ids, torch.cat([prompt, said], 1), mask, texts, stop.any(1).tolist()
+
+
+def library_logp(model, ids, attended, mask):
+    """(B, T): log-probability of each answer token under a library's model, 0 elsewhere."""
+    places = (attended.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=attended.long(), position_ids=places).logits
+    logp = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    return F.pad(logp, (1, 0)).masked_fill(~mask, 0.0)
+
+
+def chat_model(model, tokens, asked, rounds=100, n_prompts=4, lr=2e-5):
+    """L: LoRA on a chat model, learning from the reward through your functions."""
+    model = huggingface.lora(model, "all-linear", 16, 32.0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
+    chance, told, begun = Random(0), [], time.perf_counter()
+    half = model.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    for _ in tqdm(range(rounds)):
+        model.eval()
+        some = chance.sample(asked, n_prompts)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=half):
+            ids, attended, mask, texts, ended = sampled_rows(model, tokens, some)
+            rewards = torch.tensor([earned(None, text.strip(), end) for text, end in
+                                    zip(texts, ended)], device=ids.device)
+            with torch.no_grad(), model.disable_adapter():
+                ref = library_logp(model, ids, attended, mask)
+            logp = library_logp(model, ids, attended, mask)
+        gains = group_advantages(rewards.view(n_prompts, N_ANSWERS)).flatten()
+        loss = grpo_loss(logp, logp.detach(), ref, gains, mask, 0.2, 0.02)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        kl = token_kl(logp.detach(), ref, mask, "k3").sum(1).mean()
+        told.append([rewards.mean().item(), kl.item()])
+    ends = [torch.tensor(part).mean(0).tolist() for part in (told[:10], told[-10:])]
+    return {"reward first": ends[0][0], "reward last": ends[1][0], "KL last": ends[1][1],
+            "seconds": time.perf_counter() - begun}
+
+
+def shape_only(config=L_CONFIG, rounds=2, n_prompts=4, device=scale.device):
+    """L without a model: your GRPO on random weights of its size; seconds a round."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        policy, frozen = GPT(config), GPT(config)
+    frozen.load_state_dict(policy.state_dict())
+    begun = time.perf_counter()
+    grpo(policy, frozen.requires_grad_(False), data.train, earned, iterations=rounds,
+         n_prompts=n_prompts, n_per_prompt=N_ANSWERS, lr=1e-6, max_new=40, functions=YOURS)
+    return {"parameters": sum(p.numel() for p in policy.parameters()),
+            "seconds a round": (time.perf_counter() - begun) / rounds}
+
+
+large = scale.name == "L"
+config = L_CONFIG if large else M_CONFIG
+shape = counting.Model("", "gpt2", config.n_layers, config.d_model, config.n_heads,
+                       config.vocab_size, config.context_len)
+n_weights, n_rows = counting.count(shape)["total"], 32
+# trained: weights, gradient and two moments; the reference its weights; then what backward needs,
+# logits and their gradient (the chat model's vocabulary has 32,000 tokens)
+n_bytes = (20 * n_weights + counting.activations(shape, n_rows, config.context_len, flash=True)
+           + 10 * n_rows * 256 * (32_000 if large else config.vocab_size))
+eight = counting.count(counting.MODELS["Llama-3 8B"])["total"]
+trained, frozen = 16 * eight / 1e9, 2 * eight / 1e9
+print(f"PPO with 8 billion parameters, before activations: policy {trained:.0f} GB, value network "
+      f"{trained:.0f}, reference {frozen:.0f}, reward model {frozen:.0f} (frozen ones in 16 bits); "
+      f"GRPO with a program for a reward: {trained:.0f} and {frozen:.0f}")
+if scale.name == "S":
+    print(f"M would train {n_weights:,} parameters and needs about {n_bytes / 1e9:.1f} GB of GPU "
+          "memory.")
+else:
+    scale.announce(f"{n_weights:,} parameters, {n_rows} answers at once", n_bytes)
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        if not large:
+            found = tickets()
+        else:
+            name = os.environ.get("GLASSBOX_MODEL") or "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+            try:
+                found = chat_model(*huggingface.load(name),
+                                   [q for q in data.train if q.kind == "error"])
+            except (ImportError, FileNotFoundError) as problem:
+                print(problem)
+                found = shape_only()
+        found["memory GB"] = torch.cuda.max_memory_allocated() / 1e9
+        print(*(f"{key:>22} {value:,.4g}" for key, value in found.items()), sep="\n")
+        print("Written to", scale.record("lab09_ppo", found))
+    except NotImplementedError:
+        print("Write exercises 1 and 7 to 10 first.")

@@ -585,7 +585,7 @@ def with_sums(x, mask, shift_mean=True):
     return z if shift_mean else torch.where(mask, z + mean, 0.0)
 
 
-bank.equivalent("whiten", "real - mean  =>  mean - real", "It is squared.")
+bank.equivalent("whiten", "some - mean  =>  mean - some", "It is squared.")
 
 
 # --- ppo_policy_loss -------------------------------------------------------------------------
