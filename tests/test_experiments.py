@@ -663,3 +663,36 @@ def test_the_dpo_data_say_what_the_text_says(dpo_runs: ModuleType) -> None:
     assert last["right"] < 0.2 < 0.95 < over["points"][0]["right"]
     assert over["loss"][-1] < 0.01
     assert over["chosen"][-1] < 0 < max(over["chosen"])  # fallen, although the loss is near 0
+    ends = {part["beta"]: part["points"][-1] for part in record["long"]}
+    assert ends[0.5]["kl"] < 2 < 5 < min(ends[0.03]["kl"], ends[0.1]["kl"])  # beta is a brake
+    assert ends[0.5]["right"] > 0.9 > max(ends[0.03]["right"], ends[0.1]["right"])
+
+
+@pytest.fixture(scope="module")
+def hacking() -> ModuleType:
+    return load("reward_hacking")
+
+
+def test_the_smallest_hacked_run(hacking: ModuleType) -> None:
+    torch.set_num_threads(1)
+    found = hacking.run(0.0, 0.05, rounds=2, every=1)
+    assert [len(found[name]) for name in ("proxy", "gold", "kl", "length", "texts")] == [2] * 5
+    assert found["kl"][0] == pytest.approx(0, abs=1e-4)
+    assert found["proxy"][0] > found["gold"][0]
+
+
+def test_the_hacking_data_say_what_the_text_says(hacking: ModuleType) -> None:
+    record = json.loads((FOLDER / "reward_hacking.json").read_text(encoding="utf-8"))
+    assert (FOLDER / "reward_hacking.json").stat().st_size < 40_000
+    assert record["kl_weights"] == list(hacking.KL_WEIGHTS)
+    assert record["length_bias"] == list(hacking.BIASES)
+    n = len(record["steps"])
+    for name in ("proxy", "gold", "kl", "length"):
+        assert all(len(curve) == n for row in record[name] for curve in row)
+    proxy, gold, kl = (record[name][0][-1] for name in ("proxy", "gold", "kl"))
+    assert proxy[-1] > proxy[0] + 1  # the flaw at its largest, and nothing that holds the policy
+    assert max(gold) > 0.6 > 0.1 > gold[-1]
+    assert gold.index(max(gold)) < n - 3
+    assert kl[-1] > 10
+    assert sum(record["gold"][-1][0][-3:]) / 3 > 0.6  # no length bias, and a KL term
+    assert record["kl"][-1][-1][-1] < kl[-1] / 3
