@@ -264,6 +264,8 @@ ALIGNED = [  # chapter 5
     ("gae", {"lam": 1}, "has <strong>Thank</strong>, 0.60", "no later value counts"),
     ("gae", {"lam": 0}, "largest advantage has <strong>Restart</strong>, 0.25", "= <strong>0.50"),
     ("gae", {"lam": 0, "off": 0.2}, "off by <strong>0.20</strong>", "varies by <strong>0.10"),
+    ("hacking", {}, "KL weight <strong>0</strong>", "Gold was best in round", "is hacked"),
+    ("hacking", {"weight": 2, "bias": 1}, "KL weight <strong>0.1</strong>, <strong>0</strong>"),
 ]
 SAYS = (
     LEARNED

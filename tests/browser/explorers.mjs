@@ -36,6 +36,7 @@ const SCENES = {
   dpo: [{}, { kind: "smoothed", pair: "wrong" }, { kind: "ipo", pair: "own" }],
   clip: [{}, { rule: "clipped", advantage: -1 }, { clip: 0.05, advantage: 0 }],
   gae: [{}, { lam: 0, off: -0.5 }, { mark: -1, price: 1 }],
+  hacking: [{}, { axis: "kl", weight: 2 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -89,6 +90,7 @@ const FIGURES = [
   ["clip", { ratio: 1.5, advantage: -1, rule: "clipped" }, "PPO has it on here"],
   ["gae", { lam: 1 }, "The largest advantage has Thank, 0.60"],
   ["gae", { lam: 0 }, "The largest advantage has Restart, 0.25"],
+  ["hacking", { weight: 1, bias: 3 }, "the reward is hacked"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
