@@ -323,8 +323,10 @@ def question_keys(lab: Lab, secret: str) -> dict[str, str]:
 
 
 def package_key() -> str:
-    """A digest of glassbox, without the probes of labs."""
-    return _digest(*(p.read_bytes() for p in sorted(package_folder().glob("*.py")))).hex()
+    """A digest of what graded code meets of glassbox: its modules and its weights."""
+    kinds = ("**/*.py", "weights/*.json", "weights/*.safetensors")
+    files = sorted(p for kind in kinds for p in package_folder().glob(kind))
+    return _digest(*(p.read_bytes() for p in files)).hex()
 
 
 def _around(lab: Lab) -> list[bytes]:

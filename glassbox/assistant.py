@@ -64,14 +64,13 @@ def batch(some: Sequence[Row], context_len: int) -> tuple[Tensor, Tensor]:
     Target t is id t + 1 where that is trained, else -100. What does not fit is cut at the end.
     """
     width = min(max(len(ids) for ids, _ in some) - 1, context_len)
-    inputs = torch.full((len(some), width), tokenizer().pad_id)
-    targets = torch.full((len(some), width), IGNORED)
-    for at, (ids, mask) in enumerate(some):
-        whole, trained = torch.tensor(ids), torch.tensor(mask[1 : width + 1]) == 1
-        n = len(trained)
-        inputs[at, :n] = whole[:n]
-        targets[at, :n] = whole[1 : n + 1].where(trained, IGNORED)
-    return inputs, targets
+    inputs, targets = [], []
+    for ids, mask in some:
+        n = min(len(ids) - 1, width)
+        wanted = [i if on else IGNORED for i, on in zip(ids[1 : n + 1], mask[1:], strict=False)]
+        inputs.append(ids[:n] + [tokenizer().pad_id] * (width - n))
+        targets.append(wanted + [IGNORED] * (width - n))
+    return torch.tensor(inputs), torch.tensor(targets)
 
 
 def base_rows(n_rows: int, n_tokens: int = 64, seed: int = 0) -> list[Row]:

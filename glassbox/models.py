@@ -82,8 +82,9 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """The loss; both gradients are ready with it."""
-        total, to_x, to_weight = x.new_zeros(()), torch.empty_like(x), torch.zeros_like(weight)
+        """The loss; the gradients are ready with it, that of a frozen weight is left out."""
+        total, to_x = x.new_zeros(()), torch.empty_like(x)
+        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         pieces = (t.split(256) for t in (x, targets, to_x))
         for x_i, target, to_x_i in zip(*pieces, strict=True):
             p = x_i @ weight.T
@@ -94,16 +95,17 @@ class _HeadLoss(torch.autograd.Function):
             p /= sums
             p.scatter_add_(1, target[:, None], torch.full_like(sums, -1.0))
             torch.mm(p, weight, out=to_x_i)
-            to_weight.addmm_(p.T, x_i)
+            if to_weight is not None:
+                to_weight.addmm_(p.T, x_i)
         ctx.save_for_backward(to_x, to_weight)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Both gradients, scaled."""
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        """The gradients, scaled."""
         to_x, to_weight = ctx.saved_tensors
-        return to_x * grad, to_weight * grad, None
+        return to_x * grad, None if to_weight is None else to_weight * grad, None
 
 
 def _by_hand(x: Tensor) -> bool:

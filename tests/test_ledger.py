@@ -24,7 +24,7 @@ from autograder.export import export
 from autograder.grade import grade
 from autograder.intake import Submission, find, read_release, take
 from autograder.lab import Lab, read_lab
-from autograder.ledger import Ledger, job_key, lab_key
+from autograder.ledger import Ledger, job_key, lab_key, package_key
 from autograder.runner import ungraded
 
 
@@ -151,6 +151,24 @@ def test_only_what_changed_is_run_again(own_class: Course, monkeypatch: pytest.M
     forced = grade(own_class, [NAME], workers=1, student="ada", force=True)
     assert (forced.graded, forced.kept) == (1, 0)
     assert runs == [1, 1]
+
+
+def test_what_graded_code_meets_of_glassbox_is_in_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fixed module or other weights make old results old, in folders below it too."""
+    files = [tmp_path / n for n in ("check.py", "telecom/facts.py", "weights/base.safetensors")]
+    for file in (*files, tmp_path / "weights/README.md"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("1")
+    monkeypatch.setattr("autograder.ledger.package_folder", lambda: tmp_path)
+    keys = [package_key()]
+    for file in files:
+        file.write_text("2")
+        keys.append(package_key())
+    assert len(set(keys)) == 4
+    (tmp_path / "weights/README.md").write_text("2")
+    assert package_key() == keys[-1]
 
 
 def test_a_mark_given_by_hand_survives_a_regrade(own_class: Course) -> None:

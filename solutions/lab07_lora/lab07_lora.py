@@ -1452,17 +1452,22 @@ check.summary()
 # plans in other words, are held out. **Format** is the share of answers in the house form that the
 # model ended by itself; **right** is the share of those with the right facts as well.
 #
+# Three of ten training answers open with thanks, by chance: nothing in the question tells which.
+# Lab 8 needs that. Here it would be noise, and a model with few trained weights pays for noise with
+# steps, so the answers are trained without it.
+#
 # LoRA of rank 4 sits on all linear layers of the blocks. Before you run it: which share of its
-# answers will be right? With all weights trained it was 0.99 to 1.00, from five seeds.
+# answers will be right? With all weights trained, all 96 were, from each of five seeds.
 
 # %% tags=["demo"]
+from dataclasses import replace
+
 from tqdm.auto import tqdm
 
 from glassbox import assistant
-from glassbox.telecom.questions import messages, questions
+from glassbox.telecom.questions import fact, messages, questions
 
-RANK, ALPHA, RATE, ROWS = 4, 32.0, 1e-2, 16
-STEPS = 280  # as many as full training had; with 800, about a minute, LoRA catches up
+RANK, ALPHA, RATE, ROWS, STEPS = 4, 32.0, 1e-2, 16, 400
 
 
 def new_lora(seed: int, start: GPT | None = None) -> GPT:
@@ -1474,9 +1479,10 @@ def new_lora(seed: int, start: GPT | None = None) -> GPT:
 
 
 def tune(model: GPT, asked: list, seed: int, rate: float, steps: int) -> list[float]:
-    """Train what is trainable on the answers to these questions; the losses."""
+    """Train what is trainable on the plain answers to these questions; the losses."""
+    plain = [replace(q, answer=fact(q.kind, q.key)) for q in asked]
     with tqdm(total=steps) as bar:
-        return assistant.finetune(model, assistant.rows(asked), steps, rate, ROWS, seed=seed,
+        return assistant.finetune(model, assistant.rows(plain), steps, rate, ROWS, seed=seed,
                                   on_step=lambda *_: bar.update())
 
 
@@ -1502,14 +1508,12 @@ except NotImplementedError:
     print("Write LoRALinear, inject_lora and trainable_share first.")
 
 # %% [markdown]
-# LoRA has had as many steps as full training, 280 of 16 rows, and is not there yet: with one weight
-# in twenty it learns more slowly. Give it 800 (set `STEPS` and run the cell again; it takes about a
-# minute). With these, from five seeds, LoRA reached 0.97 to 0.99 on the held-out questions, and in
-# each of them it came within 0.05 of full training.
+# Full training had as many steps, 400 of 16 rows. With LoRA, too, all 96 held-out answers were
+# right, from each of five seeds: for this task a twentieth of the weights is enough.
 #
 # The last column is the price: the loss on text of the kind that the base model was trained on. It
-# rises although not one of its weights has changed: it was 2.30 to 2.51 with LoRA after 800 steps.
-# After full training it was 3.67 to 4.06. LoRA forgets less, but it does forget: while the update
+# rises although not one of its weights has changed: it was 2.07 to 2.48 with LoRA, from five seeds.
+# After full training it was 4.25 to 4.45. LoRA forgets less, but it does forget: while the update
 # is added, the model is another model. The base itself is safe: without the update it is all there
 # again.
 #
