@@ -696,3 +696,33 @@ def test_the_hacking_data_say_what_the_text_says(hacking: ModuleType) -> None:
     assert kl[-1] > 10
     assert sum(record["gold"][-1][0][-3:]) / 3 > 0.6  # no length bias, and a KL term
     assert record["kl"][-1][-1][-1] < kl[-1] / 3
+
+
+@pytest.fixture(scope="module")
+def methods() -> ModuleType:
+    return load("preference_methods")
+
+
+@pytest.mark.parametrize("method", ["DPO", "PPO", "GRPO"])
+def test_the_smallest_run_of_a_method(methods: ModuleType, method: str) -> None:
+    torch.set_num_threads(1)
+    before, after = methods.run(method, 100, answers=64, every=64, n_asked=4)
+    assert (before["answers"], after["answers"]) == (0, 64)
+    assert before["kl"] == 0 < after["kl"]
+    assert before["seconds"] < after["seconds"]
+
+
+def test_the_methods_data_say_what_the_text_says(methods: ModuleType) -> None:
+    record = json.loads((FOLDER / "preference_methods.json").read_text(encoding="utf-8"))
+    assert not set(record["seeds"]) & {100, 101, 102}
+    rows = {(row["method"], row["seed"], row["answers"]): row for row in record["rows"]}
+    for seed in record["seeds"]:
+        for method, end in methods.ANSWERS.items():
+            before, after = rows[method, seed, 0], rows[method, seed, end]
+            assert before["reward"] == pytest.approx(0.3, abs=0.12)
+            assert before["kl"] == 0
+            if method != "DPO":
+                assert after["reward"] > 0.8
+                assert after["kl"] < 1
+                assert after["right"] > 0.85
+        assert rows["DPO", seed, 768]["seconds"] < rows["PPO", seed, 768]["seconds"]
