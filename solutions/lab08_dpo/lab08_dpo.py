@@ -60,7 +60,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import glassbox
-from glassbox import check, drills, drills_dpo
+from glassbox import check, drills_dpo
 from glassbox.models import GPT
 from glassbox.parts import GPTConfig
 
@@ -805,8 +805,8 @@ with check.question("sequence_logp_visible", sequence_logp) as f:
                     [-3 * math.log(4), -math.log(4), -math.log(4)],
                     why="each of n tokens costs log 4; a sum, not a mean.")
     with check.part("size and gradient", 2):
-        check.close("logits of 1000 and 0", f(torch.eye(4)[None] * 1000, torch.tensor([[3, 0, 2, 1]]),
-                                             mask), [-2000.0],
+        tall, others = torch.eye(4)[None] * 1000, torch.tensor([[3, 0, 2, 1]])
+        check.close("logits of 1000 and 0", f(tall, others, mask), [-2000.0],
                     why="two tokens that were forecast 1000 below the favourite.")
         x = logits.clone().requires_grad_()
         f(x, ids, mask).sum().backward()
