@@ -9,7 +9,7 @@ on seeds 100 to 102, those of DPO in `dpo_runs.py`; the runs here are on other s
 `preference_methods.json`. What it does not show: which method is best for a large model, or where
 no program can judge.
 
-    python book/experiments/preference_methods.py            # about four minutes
+    python book/experiments/preference_methods.py            # about six minutes
     python book/experiments/preference_methods.py --smallest # two rounds of each, prints a row
 """
 
@@ -28,7 +28,7 @@ from glassbox.preference import dpo, pairs
 from glassbox.reinforce import assess, grpo, polite_and_right, ppo
 from glassbox.telecom.questions import questions
 
-SEEDS = range(300, 303)
+SEEDS = range(300, 305)
 ANSWERS = {"DPO": 1_152, "PPO": 768, "GRPO": 768}  # that a run learns from
 A_ROUND = 64  # sampled by PPO and GRPO for a round
 PAIRS_A_STEP = 16
