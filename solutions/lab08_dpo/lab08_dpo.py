@@ -1542,7 +1542,9 @@ except NotImplementedError:
 # One run is one draw of luck. Here are five seeds that had no part in choosing the settings. They
 # were recorded with the cells of this lab and the course's functions; the assistant at the start is
 # the same in all of them, and a seed draws the pairs, their order and the answers that are
-# measured. The intervals are those of the mean.
+# measured. (Its fine-tuning was that of seed 0, so it has met some of the other seeds' questions
+# before, though never in a pair. That flatters "right" a little, before and after alike.) The
+# intervals are those of the mean.
 #
 # In each of the five, politeness rose by 0.38 or more, the win rate was 0.67 to 0.81, and the
 # policy stayed within 1.7 nats of the reference. Right answers were 0.96 to 0.98 before and 0.90
