@@ -62,3 +62,22 @@ def test_memory_of_children_is_seen() -> None:
     with run.Watch() as watch:
         subprocess.run([sys.executable, "-c", code], check=True)
     assert watch.most > 90_000_000
+
+
+def test_the_grading_figures_are_told_as_measured() -> None:
+    result = json.loads((ROOT / "benchmarks/grading/result.json").read_text(encoding="utf-8"))
+    told = (ROOT / "benchmarks/grading/README.md").read_text(encoding="utf-8")
+    rows = {row["name"]: row for row in result["rows"]}
+    for lab in run.LABS:
+        stock = rows[f"{lab}: ours, 2 workers, against stock nbgrader, one submission more"]
+        assert f"{stock['ours']:.3f} s" in told
+        assert f" {stock['ratio']:.0f} × " in told
+        for crew in ("2 workers", "1 worker"):
+            own = rows[f"{lab}: ours, {crew}, one submission more, against its own execution"]
+            assert f" {own['note'].split()[1]} s |" in told  # overhead, its median
+    first = rows["lab01_attention: ours, 2 workers, against stock nbgrader, one submission more"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"{first['ours']:.3f} s on two cores; stock nbgrader takes {first['ratio']:.0f} times"
+        in (" ".join(readme.split()))
+    )
