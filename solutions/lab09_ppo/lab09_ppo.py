@@ -977,7 +977,7 @@ with check.question("grpo_loss_visible", grpo_loss) as f:
                 why="0.5 times k3 = 0.5 - 1 + ln 2 = 0.1931.")
     lost = same.masked_fill(~real, -math.inf)
     check.close("-inf at padding", f(lost, lost, lost, A, real, 0.2, 0.5), -0.5,
-                why="padding has no influence.")
+                why="padding counts for nothing.")
     check.raises('reduce "mean"', ValueError, f, same, same, same, A, real, 0.2, 0.0, "mean")
 
 # %% nbgrader={"test": "grpo_loss_hidden", "points": 4}
