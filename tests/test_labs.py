@@ -34,7 +34,7 @@ def _probe():
     print(f"probe {now - start:.4f}\\nso far {now:.3f}")
 _probe()
 """
-PROBE_SECONDS = 0.1  # of PROBE on the two-core machine that the labs' times were measured on
+PROBE_SECONDS = 0.19  # of PROBE on the two-core machine that the labs' times were measured on
 
 
 @pytest.fixture(params=LABS)
