@@ -267,6 +267,16 @@ def test_a_chapter_says_how_long_it_takes_and_what_to_read_first(pages: list[Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("page", "lab"),
+    [("ch04_full", "lab06_sft"), ("ch04_lora", "lab07_lora"), ("ch05_dpo", "lab08_dpo"),
+     ("ch05_grpo", "lab09_ppo")],
+)  # fmt: skip
+def test_a_page_leads_to_the_lab_that_asks_for_it(pages: list[Path], page: str, lab: str) -> None:
+    facts = soup(SITE / "book" / f"{page}.html").select_one(".gb-facts")
+    assert facts.select("a")[-1]["href"] == f"../labs/{lab}/{lab}.html"
+
+
 def test_times_in_the_text_agree_with_the_computed_ones(articles: list[Path]) -> None:
     text = (BOOK / "ch01_architecture.md").read_text(encoding="utf-8")
     told = re.search(r"(\d+) for this page, (\d+) for .*? and (\d+) for", text, re.S).groups()

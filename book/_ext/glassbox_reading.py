@@ -8,6 +8,10 @@ reader has read is known to the reader's browser alone, not to this module.
 A page names what to read first in its front matter, as pages or as plain words:
 
     prerequisites: [ch01_architecture, notation, matrix product]
+
+and which of its chapter's labs it leads to, where that is not the first one:
+
+    lab: lab07_lora
 """
 
 import hashlib
@@ -150,9 +154,18 @@ def prerequisites(env: BuildEnvironment, name: str) -> list[str]:
 
 
 def lab_of(env: BuildEnvironment, name: str) -> str | None:
-    """The first lab of a page's chapter."""
+    """The lab of its chapter that a page's front matter names, else the first; ValueError if none
+    has that name.
+    """
     chapter = _chapter(env, name) or name
-    return next((page for page in env.toctree_includes.get(chapter, []) if is_lab(page)), None)
+    labs = [page for page in env.toctree_includes.get(chapter, []) if is_lab(page)]
+    wanted = env.metadata[name].get("lab")
+    if wanted is None:
+        return labs[0] if labs else None
+    named = {posixpath.basename(lab): lab for lab in labs}
+    if wanted not in named:
+        raise ValueError(f"{name} names the lab {wanted!r}; its chapter has {', '.join(named)}.")
+    return named[wanted]
 
 
 def _chapter(env: BuildEnvironment, name: str) -> str | None:
