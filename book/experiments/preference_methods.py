@@ -5,7 +5,8 @@ answers. PPO and GRPO get it as a reward for answers they sample; DPO gets pairs
 that say the same. An answer counts once, so a pair counts two. DPO samples nothing and is faster,
 so it goes on for half as long again. Each run is measured along the way on questions not trained
 on; this is not in its time. Settings are the package's defaults: those of PPO and GRPO were chosen
-on seeds 100 to 102, those of DPO in `dpo_runs.py`; the runs here are on other seeds. Writes
+by a few trials on seeds 100 to 102, not all settings on all three, those of DPO in `dpo_runs.py`;
+the runs here are on other seeds. Writes
 `preference_methods.json`. What it does not show: which method is best for a large model, or where
 no program can judge.
 

@@ -1453,8 +1453,8 @@ check.summary()
 # model ended by itself; **right** is the share of those with the right facts as well.
 #
 # Three of ten training answers open with thanks, by chance: nothing in the question tells which.
-# Lab 8 needs that. Here it would be noise, and a model with few trained weights pays for noise with
-# steps, so the answers are trained without it.
+# Lab 6 keeps them. Here they would be noise, and a model with few trained weights pays for noise
+# with steps, so the answers are trained without them.
 #
 # LoRA of rank 4 sits on all linear layers of the blocks. Before you run it: which share of its
 # answers will be right? With all weights trained, all 96 were, from each of five seeds.
