@@ -13,7 +13,7 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -52,10 +52,15 @@ def clone(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, tuple | list):
-        return type(value)(clone(v) for v in value)
+        return _like(value, map(clone, value))
     if isinstance(value, dict):
         return {k: clone(v) for k, v in value.items()}
     return value
+
+
+def _like(value: Any, items: Iterable[Any]) -> Any:
+    """A tuple or list of the type of `value`; a named tuple takes its items one by one."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def answer(function: Callable, case: dict[str, Any]) -> list[np.ndarray]:
@@ -102,7 +107,7 @@ def _make(value: Any, modules: list[nn.Module]) -> Any:
             return modules[-1]
         return maker(*args, **kwargs)
     if isinstance(value, tuple | list):
-        return type(value)(_make(v, modules) for v in value)
+        return _like(value, [_make(v, modules) for v in value])
     if isinstance(value, dict):
         return {k: _make(v, modules) for k, v in value.items()}
     return value

@@ -1,6 +1,7 @@
 """The checks: what they accept, what they refuse and what they say."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -184,6 +185,15 @@ def test_a_question_calls_the_function_on_copies() -> None:
     with check.question("split_heads_visible", lambda t: t.mul_(5)) as f:
         assert f(x).tolist() == [5, 5, 5]
     assert x.tolist() == [1, 1, 1]
+
+
+def test_a_question_hands_on_named_tuples_as_they_are() -> None:
+    class Place(NamedTuple):
+        row: int
+        name: str
+
+    with check.question("tiny_f", lambda places: places[0].row + len(places[0].name)) as f:
+        check.equal("a named tuple in a list", f([Place(2, "ab")]), 4)
 
 
 def stub(*_: object) -> None:
