@@ -267,10 +267,22 @@ ALIGNED = [  # chapter 5
     ("hacking", {}, "KL weight <strong>0</strong>", "Gold was best in round", "is hacked"),
     ("hacking", {"weight": 2, "bias": 1}, "KL weight <strong>0.1</strong>, <strong>0</strong>"),
 ]
+CLEANED = [  # chapter 6
+    ("minhash", {"at": 0.7}, "(1 / 16)<sup>1/8</sup> = <strong>0.707", "= <strong>0.6133"),
+    ("minhash", {"bands": 20, "rows": 5, "at": 0.3}, "<strong>0.549", "= <strong>0.0475"),
+    ("minhash", {}, "share 12 of 16 shingles: Jaccard <strong>0.750", "“two then”", "“at three”"),
+    ("minhash", {"one": "a b", "two": "A, b!"}, "share 1 of 1 shingle", "agree in 128 of 128"),
+    ("minhash", {"one": "..."}, "no words, so there is nothing to compare"),
+    ("mixture", {}, "60<sup>0.50</sup> / 402.2 = <strong>1.9", "385 M tokens", "<strong>0.587"),
+    ("mixture", {"alpha": 0}, "At 0 all sources get the same share", "<strong>56\u00a0×"),
+    ("mixture", {"alpha": 1}, "all are read equally often"),
+    ("mixture", {"budget": 1_000_000}, "Even at alpha 1 something is read more than 4 times"),
+]
 SAYS = (
     LEARNED
     + TUNED
     + ALIGNED
+    + CLEANED
     + [("scaling", *row) for row in PLANNED]
     + [
         (name, {"preset": preset} | more, *texts)

@@ -37,6 +37,8 @@ const SCENES = {
   clip: [{}, { rule: "clipped", advantage: -1 }, { clip: 0.05, advantage: 0 }],
   gae: [{}, { lam: 0, off: -0.5 }, { mark: -1, price: 1 }],
   hacking: [{}, { axis: "kl", weight: 2 }],
+  minhash: [{}, { bands: 64, rows: 16, at: 0.95 }, { one: "", n: 5 }],
+  mixture: [{}, { alpha: 0, web: 0 }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -91,6 +93,10 @@ const FIGURES = [
   ["gae", { lam: 1 }, "The largest advantage has Thank, 0.60"],
   ["gae", { lam: 0 }, "The largest advantage has Restart, 0.25"],
   ["hacking", { weight: 1, bias: 3 }, "the reward is hacked"],
+  ["minhash", { at: 0.7 }, "= 0.6133"],
+  ["minhash", { n: 1 }, "Your texts share 13 of 15 shingles: Jaccard 0.867"],
+  ["mixture", { alpha: 0 }, "At 0 all sources get the same share"],
+  ["mixture", { manuals: 6000 }, "no alpha makes a source be read more than 4 times"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
