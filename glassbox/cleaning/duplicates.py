@@ -10,7 +10,7 @@ shingles, as 32-bit hashes, reaches the threshold. Alike is made transitive. In 
 band each document meets the REACH after it, so that a bucket of millions stays affordable.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -76,21 +76,36 @@ def sketches(
 
 def groups(kept: Sketches, threshold: float) -> Ints:
     """The first document of each document's group, from verified candidates."""
-    group = np.arange(len(kept.keys))
-    for band in range(kept.keys.shape[1]):
-        order = np.argsort(kept.keys[:, band], kind="stable")
-        key = kept.keys[order, band]
-        for step in range(1, REACH + 1):
+    return groups_by_key(kept.keys, lambda a, b: jaccard(kept, a, b) >= threshold - 1e-9)
+
+
+def groups_by_key(keys: Small, alike: Callable[[Ints, Ints], NDArray[np.bool_]]) -> Ints:
+    """The same from band keys (N, bands) alone; `alike(a, b)` judges candidates a[i] and b[i]."""
+    group = np.arange(len(keys))
+    for band in range(keys.shape[1]):
+        order = np.argsort(keys[:, band], kind="stable")
+        key = keys[order, band]
+        for step in range(1, min(REACH + 1, len(key))):
             at = np.flatnonzero(key[step:] == key[:-step])
             if not len(at):
                 break
             left, right = order[at], order[at + step]
             new = group[left] != group[right]
-            for i in range(0, int(new.sum()), PAIRS):
-                a, b = left[new][i : i + PAIRS], right[new][i : i + PAIRS]
-                alike = jaccard(kept, a, b) >= threshold - 1e-9
-                group = _joined(group, a[alike], b[alike])
+            left, right = left[new], right[new]
+            for i in range(0, len(left), PAIRS):
+                a, b = left[i : i + PAIRS], right[i : i + PAIRS]
+                yes = alike(a, b)
+                group = _joined(group, a[yes], b[yes])
     return group
+
+
+def band_keys(minima: NDArray, bands: int, seed: int = 0) -> Small:
+    """Signatures (N, n_hashes) -> a number for each band (N, bands); equal bands, equal numbers."""
+    if minima.shape[1] % bands:
+        raise ValueError(f"{minima.shape[1]} hashes do not divide into {bands} bands.")
+    parts = minima.astype(np.uint64).reshape(len(minima), bands, -1)
+    factors = np.random.default_rng([seed, 1]).integers(1 << 63, size=parts.shape[2]) * 2 + 1
+    return (mixed((parts * factors.astype(np.uint64)).sum(2)) >> np.uint64(32)).astype(np.uint32)
 
 
 def jaccard(kept: Sketches, left: Ints, right: Ints) -> NDArray[np.float64]:
@@ -123,10 +138,8 @@ def _sketch(
     unique = unique[np.concatenate([[True], unique[1:] != unique[:-1]])]
     bounds = np.searchsorted(unique, np.arange(len(texts) + 1, dtype=np.uint64) << np.uint64(32))
     shingles = unique.astype(np.uint32)
-    minima = _minima(shingles, bounds, n_hashes, seed).reshape(len(texts), bands, -1)
-    factors = np.random.default_rng([seed, 1]).integers(1 << 63, size=minima.shape[2]) * 2 + 1
-    keys = mixed((minima * factors.astype(np.uint64)).sum(2)) >> np.uint64(32)
-    return keys.astype(np.uint32), shingles, np.diff(bounds)
+    keys = band_keys(_minima(shingles, bounds, n_hashes, seed), bands, seed)
+    return keys, shingles, np.diff(bounds)
 
 
 def _minima(shingles: Small, bounds: Ints, n_hashes: int, seed: int) -> Small:

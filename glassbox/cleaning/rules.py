@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 Row = dict[str, str]
 STOP_WORDS = frozenset("the be to of and that have with".split())
-BULLETS = ("•", "-", "*", "‣", "–")
+BULLETS = ("•", "-")
+POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies",
+            "use cookies")  # fmt: skip
 GOPHER, REPEATS = "Rae et al. 2021, section A.1", "Rae et al. 2021, table A1"
 C4 = "Raffel et al. 2020, section 2.2"
 
@@ -33,11 +35,11 @@ NONE = float("inf")
 RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
-        Rule("words", 50, 100_000, GOPHER, "number of words"),
-        Rule("mean_length", 3, 10, GOPHER, "mean number of characters of a word"),
+        Rule("length", 50, 100_000, GOPHER, "number of words"),
+        Rule("word_length", 3, 10, GOPHER, "mean number of characters of a word"),
         Rule("hash", 0, 0.1, GOPHER, "hash signs per word"),
         Rule("ellipsis", 0, 0.1, GOPHER, "ellipses per word"),
-        Rule("bullets", 0, 0.9, GOPHER, "share of lines that begin with a bullet"),
+        Rule("bullet_lines", 0, 0.9, GOPHER, "share of lines that begin with a bullet"),
         Rule("ellipsis_lines", 0, 0.3, GOPHER, "share of lines that end with an ellipsis"),
         Rule("letters", 0.8, 1, GOPHER, "share of words with at least one letter"),
         Rule("stop_words", 2, 8, GOPHER, "how many of eight English stop words occur"),
@@ -71,11 +73,11 @@ def values(text: str, listed: Collection[str] = ()) -> dict[str, float]:
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     low = re.findall(r"\w+", text.lower())
     found = {
-        "words": len(words),
-        "mean_length": _share(sum(map(len, words)), len(words)),
+        "length": len(words),
+        "word_length": _share(sum(map(len, words)), len(words)),
         "hash": _share(text.count("#"), len(words)),
         "ellipsis": _share(text.count("...") + text.count("…"), len(words)),
-        "bullets": _share(sum(line.startswith(BULLETS) for line in lines), len(lines)),
+        "bullet_lines": _share(sum(line.startswith(BULLETS) for line in lines), len(lines)),
         "ellipsis_lines": _share(sum(line.endswith(("...", "…")) for line in lines), len(lines)),
         "letters": _share(sum(any(map(str.isalpha, word)) for word in words), len(words)),
         "stop_words": len(STOP_WORDS & set(low)),
@@ -101,7 +103,7 @@ def judge(
 ) -> dict[str, bool]:  # fmt: skip
     """Rule -> whether the text passes it, each by itself; `limits` takes the place of the table's.
 
-    A corpus of short dialogues wants `limits={"words": (5, 100_000)}`.
+    A corpus of short dialogues wants `limits={"length": (5, 100_000)}`.
     """
     measured, allowed = values(text, listed), limits or {}
     bounds = {name: allowed.get(name, RULES[name][1:3]) for name in rules}
@@ -109,14 +111,19 @@ def judge(
 
 
 def c4_lines(text: str) -> list[tuple[str, str]]:
-    """Each line with why C4 would drop it: "" if it stays, else "end", "short", "javascript"."""
+    """Each line with why C4 would drop it: "" if it stays, else one word.
+
+    "end": no . ? ! or " at the end, or an ellipsis; "short": under 5 words; "javascript"; "policy".
+    """
 
     def fault(line: str) -> str:
-        if line.endswith("...") or not line.endswith((".", "!", "?", '"', "”")):
+        if line.endswith("...") or not line.endswith((".", "!", "?", '"')):
             return "end"
         if len(line.split()) < 5:
             return "short"
-        return "javascript" if "javascript" in line.lower() else ""
+        if "javascript" in line.lower():
+            return "javascript"
+        return "policy" if any(phrase in line.lower() for phrase in POLICIES) else ""
 
     return [(line.strip(), fault(line.strip())) for line in text.splitlines()]
 
