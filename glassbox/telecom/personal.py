@@ -8,7 +8,8 @@ The kinds are told apart by their form alone: no word before a number decides wh
   letters, digits and inner hyphens joined by dots, and the last label is at least two letters.
 - `ip`: an IPv4 address, four numbers of 0-255 without leading zeros, joined by dots; or an IPv6
   address, eight groups of 1-4 hexadecimal digits joined by colons, where one run of zero groups may
-  be written `::`. A port (`:443`) is no part of it; a network (`192.0.2.0/24`) is no address.
+  be written `::`. It is the whole run of hexadecimal digits and colons, less a single colon at its
+  end. A port (`:443`) is no part of it; a network (`192.0.2.0/24`) is no address.
 - `imsi`, a subscriber in the network: 15 digits, the first three in `COUNTRIES`; bare, or in groups
   of 3-2-10. It has no check digit.
 - `imei`, a device: 15 digits, the last of them the Luhn digit; bare, or in groups of 2-6-6-1.
@@ -215,9 +216,11 @@ def _card(draw: Draw) -> str:
 
 
 def _national_id(draw: Draw) -> str:
-    date = f"{1 + int(draw() * 28):02d}{1 + int(draw() * 12):02d}{digits(2, draw)}"
+    sign = pick("---AA+", draw)
+    year = int(draw() * (20 if sign == "A" else 100))  # A: born from 2000 on
+    date = f"{1 + int(draw() * 28):02d}{1 + int(draw() * 12):02d}{year:02d}"
     number = "9" + digits(2, draw)
-    return f"{date}{pick('---AA+', draw)}{number}{check_character(date, number)}"
+    return f"{date}{sign}{number}{check_character(date, number)}"
 
 
 _VALUES: dict[str, Callable[[Draw], str]] = {
@@ -323,7 +326,8 @@ def _no_iccid(draw: Draw) -> str:
 
 
 def _no_card(draw: Draw) -> str:
-    number = _wrong(pick(tuple(card for card in TEST_CARDS if "00276" not in card), draw), draw)
+    safe = [card for card in TEST_CARDS if not re.match(r"....00[1-9]", card)]  # no 0031 2200 ...
+    number = _wrong(pick(safe, draw), draw)
     sizes = (4, 4, 4, 4) if len(number) == 16 else (4, 6, 5)
     odd = "99" + digits(13, draw)
     return pick((_spaced(number, sizes, draw), _spaced(number, sizes, draw), odd + luhn_digit(odd),
