@@ -4,9 +4,11 @@
 a file of any size; `record` also tells a document's kind, topic and language. The facts that all
 texts agree on are the tables `ERRORS`, `PLANS`, `SERVICE_LEVELS`, `SITES`, `TEAMS` (see `facts`).
 `parallel` holds twenty sentences in six languages. `public` and `local` give texts from elsewhere
-as the same kind of iterator. The generator reads no file and needs no network.
+as the same kind of iterator. `planted` makes a corpus with defects and tells the truth about each,
+`planted_stream` one of any size. The generator reads no file and needs no network.
 """
 
+from glassbox.telecom.defects import DEFECTS, Planted, planted, planted_stream
 from glassbox.telecom.facts import ERRORS, NAMES, PLANS, SERVICE_LEVELS, SITES, TEAMS
 from glassbox.telecom.languages import parallel
 from glassbox.telecom.loaders import local, public
@@ -20,6 +22,6 @@ from glassbox.telecom.stream import (
     write,
 )
 
-__all__ = ["ERRORS", "KINDS", "NAMES", "PLANS", "SERVICE_LEVELS", "SITES", "TEAMS", "Record",
-           "corpus", "document", "documents", "local", "parallel", "public", "record",
-           "write"]  # fmt: skip
+__all__ = ["DEFECTS", "ERRORS", "KINDS", "NAMES", "PLANS", "SERVICE_LEVELS", "SITES", "TEAMS",
+           "Planted", "Record", "corpus", "document", "documents", "local", "parallel", "planted",
+           "planted_stream", "public", "record", "write"]  # fmt: skip
