@@ -277,6 +277,12 @@ CLEANED = [  # chapter 6
     ("mixture", {"alpha": 0}, "At 0 all sources get the same share", "<strong>56\u00a0×"),
     ("mixture", {"alpha": 1}, "all are read equally often"),
     ("mixture", {"budget": 1_000_000}, "Even at alpha 1 something is read more than 4 times"),
+    ("redaction", {}, "national id <code>121236-956J</code>", "28 of 31 values found", "0.90"),
+    ("redaction", {"rules": "octets"}, "✗ False alarm: ip <code>999.999.999.999</code>"),
+    ("redaction", {"rules": "edges", "sample": 5}, "✗ False alarm: ip <code>192.0.2.52</code>"),
+    ("redaction", {"rules": "phones"}, "21 of 31 values", "precision <strong>1.00"),
+    ("redaction", {"sample": 11}, "Missed: name <code>Alma Quist</code>, street", "No form tells"),
+    ("redaction", {"text": "<b>"}, "Nothing is found", "This text is yours"),
 ]
 SAYS = (
     LEARNED

@@ -39,6 +39,7 @@ const SCENES = {
   hacking: [{}, { axis: "kl", weight: 2 }],
   minhash: [{}, { bands: 64, rows: 16, at: 0.95 }, { one: "", n: 5 }],
   mixture: [{}, { alpha: 0, web: 0 }],
+  redaction: [{}, { sample: 5, rules: "edges" }, { sample: 3, show: "named" }, { show: "redacted", text: "" }],
 };
 // Figures that a reader must find: explorer, options, text of the summary or the figure.
 const FIGURES = [
@@ -95,6 +96,8 @@ const FIGURES = [
   ["hacking", { weight: 1, bias: 3 }, "the reward is hacked"],
   ["minhash", { at: 0.7 }, "= 0.6133"],
   ["minhash", { n: 1 }, "Your texts share 13 of 15 shingles: Jaccard 0.867"],
+  ["redaction", { text: "ring +44 7700 900123, not 447700900124" }, "phone +44 7700 900123, msisdn 447700900124"],
+  ["redaction", { show: "redacted", text: "q@example.net" }, "[EMAIL]"],
   ["mixture", { alpha: 0 }, "At 0 all sources get the same share"],
   ["mixture", { manuals: 6000 }, "no alpha makes a source be read more than 4 times"],
 ];
