@@ -67,11 +67,14 @@ def sketches(
     if n_hashes % bands:
         raise ValueError(f"{n_hashes} hashes do not divide into {bands} bands.")
     sketch = partial(_sketch, n=n, n_hashes=n_hashes, bands=bands, seed=seed)
-    parts = list(_mapped(sketch, blocks(texts, BLOCK), workers))
-    if not parts:
-        return Sketches(np.zeros((0, bands), np.uint32), np.zeros(0, np.uint32), np.zeros(1, int))
-    keys, shingles, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Sketches(keys, shingles, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+    keys, shingles = _Growing(np.uint32), _Growing(np.uint32)
+    counts: list[Ints] = [np.zeros(1, dtype=np.int64)]
+    for block_keys, block_shingles, block_counts in _mapped(sketch, blocks(texts, BLOCK), workers):
+        keys.add(block_keys.ravel())
+        shingles.add(block_shingles)
+        counts.append(block_counts)
+    bounds = np.cumsum(np.concatenate(counts))
+    return Sketches(keys.all().reshape(-1, bands), shingles.all(), bounds)
 
 
 def groups(kept: Sketches, threshold: float) -> Ints:
@@ -108,6 +111,11 @@ def band_keys(minima: NDArray, bands: int, seed: int = 0) -> Small:
     return (mixed((parts * factors.astype(np.uint64)).sum(2)) >> np.uint64(32)).astype(np.uint32)
 
 
+def merged(n: int, left: Ints, right: Ints) -> Ints:
+    """The groups of 0, ..., n - 1 if left[i] and right[i] are alike: the least number of each."""
+    return _joined(np.arange(n), left, right)
+
+
 def jaccard(kept: Sketches, left: Ints, right: Ints) -> NDArray[np.float64]:
     """The similarity of document left[i] and document right[i], from their shingles."""
     bounds, pair = kept.bounds, np.arange(len(left), dtype=np.uint64) << np.uint64(32)
@@ -125,6 +133,23 @@ def jaccard(kept: Sketches, left: Ints, right: Ints) -> NDArray[np.float64]:
 
 
 # --- inside --------------------------------------------------------------------------------------
+
+
+class _Growing:
+    """An array that grows at its end in place, so that memory never holds it twice."""
+
+    def __init__(self, dtype: type) -> None:
+        self.data, self.n = np.empty(0, dtype=dtype), 0
+
+    def add(self, more: NDArray) -> None:
+        if self.n + len(more) > len(self.data):
+            self.data.resize((self.n + len(more)) * 9 // 8, refcheck=False)
+        self.data[self.n : self.n + len(more)] = more
+        self.n += len(more)
+
+    def all(self) -> NDArray:
+        self.data.resize(self.n, refcheck=False)
+        return self.data
 
 
 def _sketch(
