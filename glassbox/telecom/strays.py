@@ -361,8 +361,8 @@ keywords
         |{kw2} {town2} {cheap} {kw3} {kw} {kw2} online {kw3} {year} {kw} near {town} {kw2} {cheap}
         |Tags: #{tag1} #{tag2} #{tag3} #{tag4} #deal{100-999} #{tag1}{10-99} #{tag2}{10-99}
 prize
-    {shout}!!! {^lucky} number {1000-1099}{100-999} {has_won} {prize}!!!
-        |{hurry}... {click}... {hurry2}...|{shout2}! {prize2} {gift} {100-999} {winners}!
+    {shout}!!! {^lucky} number {1000-1099}{100-999} {has_won} {reward}!!!
+        |{hurry}... {click}... {hurry2}...|{shout2}! {reward2} {gift} {100-999} {winners}!
         |>>> {click2} <<< code {code1}{100-999} >>> {click} <<<
 review
     I {bought} this {thing} {2-9} weeks ago and {wow}. {^wow2}. The {part} is {praise}, the {part2}
@@ -375,7 +375,7 @@ spun
         In {year} {noun4} {verb1} {adj2} {noun1}. {^noun2} {noun3} {noun4} {verb2} {adj3}.
 links
     {town} {kw} best {100-999}|* {site1} {kw2} {cheap}|* {site2} {kw3} {10-99}% off
-        |* {site3} {kw} {town2}|* {site4} {prize} {cheap}|* {site1} {kw3} {town} {cheap}
+        |* {site3} {kw} {town2}|* {site4} {reward} {cheap}|* {site1} {kw3} {town} {cheap}
         |* {site2} {kw} {year}|* {site5} {kw2} {town2} {10-99}...|* more {kw3} ...|* {site3} {kw2}
 gibberish
     {syl}{syl2} {syl3}{syl} {syl2}{syl4}{syl} {syl4} {syl}{syl3}{syl2} {syl2} {syl4}{syl3}
@@ -472,14 +472,14 @@ has_won
     is entitled to
     unlocks
     receives
-prize 1
+reward 1
     a free phone
     {2-9} years of free data
     a {100-999} euro voucher
     a dream holiday
     a golden tablet
     a gaming console
-prize2 1
+reward2 1
     Plus a watch,
     And a second prize,
     With bonus points,
