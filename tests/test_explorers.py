@@ -283,6 +283,10 @@ CLEANED = [  # chapter 6
     ("redaction", {"rules": "phones"}, "21 of 31 values", "precision <strong>1.00"),
     ("redaction", {"sample": 11}, "Missed: name <code>Alma Quist</code>, street", "No form tells"),
     ("redaction", {"text": "<b>"}, "Nothing is found", "This text is yours"),
+    ("funnel", {}, "(for spam) drops", "are lost: 17 of the 18 that are not in English"),
+    ("funnel", {"off": ["rules"]}, "<strong>rules</strong> is off", "<strong>2</strong> are lost"),
+    ("funnel", {"at": "duplicates"}, "precision <strong>1.00</strong>, recall <strong>1.00"),
+    ("funnel", {"ends": "mark", "at": "ends"}, "Dropped, but not for that: “"),
 ]
 SAYS = (
     LEARNED
