@@ -102,7 +102,7 @@ const FIGURES = [
   ["funnel", { same: 1, at: "duplicates" }, "duplicates (for exact duplicate, near duplicate) drops"],
   ["funnel", { length: 0, letters: 0.5, stop: 0, score: 0 }, "rules (for spam) drops 0 documents"],
   ["mixture", { alpha: 0 }, "At 0 all sources get the same share"],
-  ["mixture", { manuals: 6000 }, "no alpha makes a source be read more than 4 times"],
+  ["mixture", { budget: 100 }, "no alpha makes a source be read more than 4 times"],
 ];
 
 const found = { outside: [], console: [], mouse: [], keyboard: [], figures: [], axe: [], sideways: [],
