@@ -1,13 +1,12 @@
-"""Reference of the mixture explorer: a softmax over log sizes, and alpha by halving."""
+"""Reference of the mixture explorer: `glassbox.cleaning.mixtures`, and alpha by halving."""
 
 import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from glassbox import explore
+from glassbox.cleaning import mixtures
 
 COUNTS = [
     [50000, 6000, 3000, 600, 200, 60],
@@ -20,14 +19,16 @@ LIMIT = 4
 
 
 def mixed(counts: list[int], alpha: float) -> list[float]:
-    """softmax(alpha log n): the log of an empty source is -inf at every alpha."""
-    exact = [alpha * math.log(n) if n else -math.inf for n in counts]
-    logs = torch.tensor(exact, dtype=torch.float64)
-    return logs.softmax(0).tolist()
+    return list(mixtures.shares(named(counts), alpha).values())
 
 
 def read(counts: list[int], alpha: float, budget: float) -> list[float]:
-    return [p * budget / n if n else 0.0 for p, n in zip(mixed(counts, alpha), counts, strict=True)]
+    told = named(counts)
+    return list(mixtures.epochs(told, mixtures.shares(told, alpha), budget).values())
+
+
+def named(counts: list[int]) -> dict[str, float]:
+    return {str(i): float(n) for i, n in enumerate(counts)}
 
 
 def least_alpha(counts: list[int], budget: float) -> float | None:
