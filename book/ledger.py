@@ -19,7 +19,7 @@ BOOK = Path(__file__).parent
 # Chapters whose topics all have a place.
 DONE = (
     "front", "ch01_architecture", "ch02_counting", "ch03_pretraining", "ch04_sft",
-    "ch05_preference",
+    "ch05_preference", "ch06_data",
 )  # fmt: skip
 CHAPTERS = {
     "front": "Front matter",

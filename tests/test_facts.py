@@ -58,7 +58,7 @@ def test_entries_of_written_modules_point_to_their_section(entries: list[dict]) 
     pages = "\n".join(path.read_text() for path in BOOK.glob("*.md"))
     labels = set(re.findall(r"^\(([\w-]+)\)=$", pages, re.M))
     for entry in entries:
-        written = entry["module"] in (1, 2, 3, 4, 5)
+        written = entry["module"] in (1, 2, 3, 4, 5, 6)
         assert not written or "see" in entry, f"{entry['id']} names no section"
         assert entry.get("see") in labels | {None}, f"{entry['id']}: dead label {entry['see']}"
 
