@@ -69,17 +69,17 @@ def grams(texts: Sequence[str], n: int) -> Grams:
     """The word n-grams of each text; one of all its words where it has fewer than n."""
     each, bounds = words(texts)
     counts = np.diff(bounds)
-    gap = n - 1  # zeros after each text, so that a window may reach over its end
-    places = np.arange(len(each)) + np.repeat(np.arange(len(texts)) * gap, counts)
-    padded = np.zeros(len(each) + len(texts) * gap + n, dtype=np.uint64)
+    before = np.arange(len(texts)) * n  # n zeros after each text: a window may reach over its end
+    places = np.arange(len(each)) + np.repeat(before, counts)
+    padded = np.zeros(len(each) + len(texts) * n + n, dtype=np.uint64)
     padded[places] = each
     size = len(padded) - n
     total = np.zeros(size + 1, dtype=np.uint64)
     for k in range(n):
         total += padded[k : k + size + 1] * np.uint64(pow(WORD, k, 1 << 64))
-    windows = np.maximum(counts - gap, 1)
+    windows = np.maximum(counts - n + 1, 1)
     ends = np.concatenate([[0], np.cumsum(windows)])
-    first = bounds[:-1] + np.arange(len(texts)) * gap
+    first = bounds[:-1] + before
     where = np.arange(ends[-1]) + np.repeat(first - ends[:-1], windows)
     return Grams(mixed(total[where]), ends)
 

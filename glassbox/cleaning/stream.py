@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -141,7 +142,9 @@ def _counted(
     waiting: deque[Future[dict[str, Any]]] = deque()
     try:
         for item in todo:
-            waiting.append(pool.submit(_one, *item))
+            with warnings.catch_warnings():  # Python 3.12 warns of any fork beside threads
+                warnings.simplefilter("ignore", DeprecationWarning)
+                waiting.append(pool.submit(_one, *item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
