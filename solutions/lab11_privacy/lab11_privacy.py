@@ -73,6 +73,43 @@ check.start("lab11_privacy")
 print(f"Scale {scale.name}, running on {scale.hardware}.")
 
 # %% [markdown]
+# ## What is given
+#
+# A `Span` is a named tuple of `start`, `end` and `kind`. The tables below belong to function 2:
+# which countries begin an IMSI, how mobile numbers and cards begin, which characters the
+# identity code counts in, which kind counts if two overlap. `written` calls those of your finders
+# that are written. `REQUIRED` belongs to function 12.
+
+# %% nbgrader={"locked": "tables"}
+import ipaddress
+
+from glassbox.telecom.personal import CARDS, CHECK_CHARACTERS, COUNTRIES, MOBILE, PRIORITY
+
+Places = Iterator[tuple[int, int]]  # starts and ends
+REQUIRED = ("name", "version", "licence", "purpose", "personal_data", "limits", "contact")
+
+
+def written(finders: dict[str, Callable[[str], Places]], text: str) -> dict[str, list]:
+    """What each finder that is written finds in a text; NotImplementedError if none is."""
+    found = {}
+    for kind, finder in finders.items():
+        try:
+            found[kind] = list(finder(text))
+        except NotImplementedError:
+            continue
+    if not found:
+        raise NotImplementedError
+    return found
+
+
+print("countries     ", *COUNTRIES)
+print("mobile numbers", MOBILE)
+print("cards          beginnings from, to; digits:", *CARDS)
+print("characters    ", CHECK_CHARACTERS)
+print("priority      ", *PRIORITY)
+print("on a data card", *REQUIRED)
+
+# %% [markdown]
 # ## 1. A check digit ({points:luhn_valid}, 8 min)
 #
 # Most long numbers carry a digit that is computed from the others, so that a slip of the finger is
@@ -191,13 +228,16 @@ with check.question("luhn_valid_hidden", luhn_valid) as f:
 # **Common mistake:** `\b` for the edges. It lets `INC-447700900123` and `1.2.3.4.5` through, and in
 # Thai, which is written without spaces, it forbids every value that touches a letter.
 #
-# <details><summary>Hint 1: the edges</summary>
+# <details><summary>Hint 1</summary>
 #
-# `(?<!…)` looks back and `(?!…)` looks ahead; neither takes a character. Two of each in a row must
-# both hold. A look back has a fixed width: `(?<![0-9A-Za-z][./-])` has two.
+# The edges: `(?<!…)` looks back and `(?!…)` looks ahead; neither takes a character. Two of each in
+# a row must both hold. A look back has a fixed width: `(?<![0-9A-Za-z][./-])` has two.
+#
+# What overlaps: sort all that was found by length, the longest first, and within a length by
+# `PRIORITY.index(kind)`. Keep each span that does not overlap one kept before.
 #
 # </details>
-# <details><summary>Hint 2: patterns and checks</summary>
+# <details><summary>Hint 2</summary>
 #
 # Let the pattern say the form, and plain Python the rest: `holds` may count, compare and compute.
 # Groups joined by one sign throughout are `\d{2}([ -])\d{6}\1\d{6}\1\d`: `\1` is what the bracket
@@ -205,46 +245,13 @@ with check.question("luhn_valid_hidden", luhn_valid) as f:
 # `ipaddress.IPv6Address` raise `ipaddress.AddressValueError` for what is no address.
 #
 # </details>
-# <details><summary>Hint 3: the phone number</summary>
+# <details><summary>Hint 3</summary>
 #
-# Three patterns joined by `|`: with `+` or `00`, with one 0, in groups of 3-3-4. Let them be
-# generous (`\d+` for a group), and let `holds` count: take `(0)` and the leading 00 off, then
-# `re.findall(r"\d+", …)` gives the groups.
-#
-# </details>
-# <details><summary>Hint 4: what overlaps</summary>
-#
-# Sort all that was found by length, the longest first, and within a length by
-# `PRIORITY.index(kind)`. Keep each span that does not overlap one kept before.
+# The phone number is the hardest: three patterns joined by `|`, with `+` or `00`, with one 0, in
+# groups of 3-3-4. Let them be generous (`\d+` for a group), and let `holds` count: take `(0)` and
+# the leading 00 off, then `re.findall(r"\d+", …)` gives the groups.
 #
 # </details>
-
-# %% nbgrader={"locked": "tables"}
-import ipaddress
-
-from glassbox.telecom.personal import CARDS, CHECK_CHARACTERS, COUNTRIES, MOBILE, PRIORITY
-
-Places = Iterator[tuple[int, int]]  # starts and ends
-
-
-def written(finders: dict[str, Callable[[str], Places]], text: str) -> dict[str, list]:
-    """What each finder that is written finds in a text; NotImplementedError if none is."""
-    found = {}
-    for kind, finder in finders.items():
-        try:
-            found[kind] = list(finder(text))
-        except NotImplementedError:
-            continue
-    if not found:
-        raise NotImplementedError
-    return found
-
-
-print("countries     ", *COUNTRIES)
-print("mobile numbers", MOBILE)
-print("cards          beginnings from, to; digits:", *CARDS)
-print("characters    ", CHECK_CHARACTERS)
-print("priority      ", *PRIORITY)
 
 # %% nbgrader={"solution": "find_pii", "calls_forbidden": ["privacy"]}
 def edges() -> tuple[str, str]:
@@ -518,6 +525,7 @@ with check.question("find_pii_hidden", find_pii) as f:
             ("a@example.org 192.0.2.7 b@example.org 192.0.2.8",
              [(0, 13, "email"), (14, 23, "ip"), (24, 37, "email"), (38, 47, "ip")]),
             ("192.0.2.7@example.org, 192.0.2.7", [(0, 21, "email"), (23, 32, "ip")]),
+            ("2001:db8::(020) 7946 0123", [(0, 10, "ip"), (10, 25, "phone")]),
             ("nothing here, v1.2.3", []), ("", [])):
             check.equal(text, drills_privacy.plain(f(text)), want,
                         why="the longer one counts, then PRIORITY; in the order of their starts.")
@@ -1242,8 +1250,7 @@ def group_gap(correct: Tensor, group: Tensor) -> dict[str, float]:
     ### BEGIN SOLUTION
     shares = {}
     for g in group.unique().tolist():
-        right = correct[group == g]
-        k, n = int(right.sum()), len(right)
+        k, n = int(correct[group == g].sum()), int((group == g).sum())
         found["small"] += n < 30
         if n >= 30:
             shares[g] = (k / n, *interval(k, n))
@@ -1348,9 +1355,6 @@ with check.question("group_gap_hidden", group_gap) as f:
 # `{**facts, **counts}`.
 #
 # </details>
-
-# %% nbgrader={"locked": "required"}
-REQUIRED = ("name", "version", "licence", "purpose", "personal_data", "limits", "contact")
 
 # %% nbgrader={"solution": "data_card"}
 def data_card(rows: list[dict], facts: dict[str, str]) -> dict:
