@@ -726,3 +726,51 @@ def test_the_methods_data_say_what_the_text_says(methods: ModuleType) -> None:
                 assert after["kl"] < 1
                 assert after["right"] > 0.85
         assert rows["DPO", seed, 768]["seconds"] < rows["PPO", seed, 768]["seconds"]
+
+
+@pytest.fixture(scope="module")
+def leaked() -> ModuleType:
+    return load("leaked_exam")
+
+
+def test_the_leaked_exam_has_what_it_says(leaked: ModuleType) -> None:
+    questions = leaked.exam(5)
+    assert len({q.text for q in questions}) == leaked.PER_GROUP * len(leaked.COPIES)
+    assert all(len(set(q.options)) == 4 for q in questions)
+    texts = [ids for ids, _ in leaked.rows(questions, 5)]
+    assert len(texts) == leaked.BASE_ROWS + leaked.PER_GROUP * sum(leaked.COPIES)
+    for copies in (0, 1, 64):
+        q = next(q for q in questions if q.copies == copies)
+        assert texts.count(leaked.row(q.text + q.options[q.right] + ".")[0]) == copies
+    assert len(leaked.rows(questions, 5, leak=False)) == leaked.BASE_ROWS
+
+
+def test_the_smallest_leaked_exam(leaked: ModuleType) -> None:
+    torch.set_num_threads(1)
+    questions = leaked.exam(5)
+    model = leaked.trained(leaked.rows(questions, 5), 2)
+    few = [q for q in questions if q.copies == 64][:6]
+    cost = leaked.nats(model, few[0].text, few[0].options[0])
+    assert 0 < cost < 50
+    assert set(leaked.bits(model, questions[:10])) == set(leaked.COPIES)
+
+
+def test_the_leaked_exam_data_say_what_the_text_says(leaked: ModuleType) -> None:
+    record = json.loads((FOLDER / "leaked_exam.json").read_text(encoding="utf-8"))
+    runs = record["runs"]
+    assert [run["seed"] for run in runs] == list(leaked.SEEDS)
+
+    def of(key: str, copies: int) -> float:
+        return sum(run[key][str(copies)] for run in runs) / len(runs)
+
+    def of_all(key: str) -> float:
+        return sum(run[key] for run in runs) / len(runs)
+
+    scores = [of("score", n) for n in record["copies"]]
+    assert max(scores[:2]) < 0.35 < scores[2] < 0.6 < scores[3] < 0.9 < scores[4]
+    assert 0.45 < sum(scores) / 5 < 0.6  # what a ranking prints
+    for n in record["copies"]:
+        assert 0.2 < of("twin_score", n) < 0.4
+        assert of("other_words", n) < (0.4 if n < 64 else 0.6)
+    assert abs(of_all("held_out") - of_all("twin_held_out")) < 0.01
+    assert of("bits", 64) < 1.5 < 4 < of("bits", 0)
