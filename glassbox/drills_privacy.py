@@ -138,7 +138,7 @@ PAIRS: dict[str, tuple[tuple[str, list[str], str], ...]] = {  # text, its values
         ("001012345678901 001012345678902", ["001012345678901", "001012345678902"],
          "a check digit that holds by chance changes nothing."),
         ("705011234567890", [], "705 is not in COUNTRIES."),
-        ("00101123456789 0010112345678901", [], "14 and 16 digits."),
+        ("00101123456789, 0010112345678901", [], "14 and 16 digits."),
         ("SUB-001011234567890, 001011234567890F", [], "neither stands free."),
     ),
     "imei": (
