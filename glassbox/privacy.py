@@ -251,24 +251,47 @@ class WrongKeyError(ValueError):
     """The key at hand did not make these pseudonyms."""
 
 
+def plain(kind: str, value: str, home: str = "44") -> str:
+    """One way to write a value: a mail address in small letters, a phone number as +44 and so on.
+
+    `home` is the country code that a national number lacks. Digits stand without gaps.
+    """
+    if kind == "ip":
+        return str(ipaddress.ip_address(value))
+    if kind in ("email", "national_id"):
+        return value.lower() if kind == "email" else value
+    digits = re.sub("[^0-9]", "", value.replace("(0)", ""))
+    if kind != "phone":
+        return digits
+    abroad = value.startswith("+") or digits.startswith("00")
+    return "+" + (digits.removeprefix("00") if abroad else home + digits.removeprefix("0"))
+
+
 class Pseudonyms:
     """Names in place of values, the same for the same value, and the way back for who has the key.
 
-    A name is the kind and 16 hexadecimal digits of an HMAC (SHA-256) of the value as it is written.
-    Without the key nobody can try out all phone numbers; with it and the `vault` (name -> value)
-    the text comes back. So these texts are still personal data for whoever holds both.
+    A name is the kind and 16 hexadecimal digits of an HMAC (SHA-256) of the value. Without the key
+    nobody can try out all phone numbers; with it and the `vault` (name -> value) the text comes
+    back. So these texts are still personal data for whoever holds both. `form(kind, value)` may
+    bring the ways to write a value into one, as `plain` does; then `show` gives back that form.
     """
 
     NAME = re.compile("<(" + "|".join(PII) + "):([0-9a-f]{16})>")
 
-    def __init__(self, key: bytes, vault: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        vault: Mapping[str, str] | None = None,
+        form: Callable[[str, str], str] = lambda _, value: value,
+    ) -> None:
         if not key:
             raise ValueError("an empty key protects nothing; take os.urandom(32).")
-        self.key, self.vault = key, dict(vault or {})
+        self.key, self.vault, self.form = key, dict(vault or {}), form
 
     def name(self, kind: str, value: str) -> str:
         """The name of a value: `<email:5f1c...>`."""
-        mark = hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()
+        told = f"{kind}\0{self.form(kind, value)}".encode()
+        mark = hmac.new(self.key, told, hashlib.sha256).hexdigest()
         return f"<{kind}:{mark[:16]}>"
 
     def hide(self, text: str, spans: Iterable[Span] | None = None) -> str:
@@ -276,7 +299,7 @@ class Pseudonyms:
 
         def stored(kind: str, value: str) -> str:
             name = self.name(kind, value)
-            self.vault[name] = value
+            self.vault[name] = self.form(kind, value)
             return name
 
         return _rewritten(text, spans, stored)

@@ -774,3 +774,70 @@ def test_the_leaked_exam_data_say_what_the_text_says(leaked: ModuleType) -> None
         assert of("other_words", n) < (0.4 if n < 64 else 0.6)
     assert abs(of_all("held_out") - of_all("twin_held_out")) < 0.01
     assert of("bits", 64) < 1.5 < 4 < of("bits", 0)
+
+
+@pytest.fixture(scope="module")
+def tools() -> ModuleType:
+    return load("privacy_tools")
+
+
+@pytest.fixture(scope="module")
+def anonymised() -> ModuleType:
+    return load("anonymised")
+
+
+def test_the_smallest_comparison_of_finders(tools: ModuleType) -> None:
+    pytest.importorskip("phonenumbers")
+    pytest.importorskip("stdnum")
+    told = {name: row["by_kind"]["all"]["f1"] for name, row in
+            tools.measured(tools.WAYS, (1,), 60).items()}  # fmt: skip
+    assert told["ours"] == 1
+    assert told["first_try"] < told["with_checks"] < told["libraries"] < 0.95
+
+
+def test_the_finders_data_say_what_the_text_says(tools: ModuleType) -> None:
+    record = json.loads((FOLDER / "privacy_tools.json").read_text(encoding="utf-8"))
+    assert set(record["ways"]) == set(tools.WAYS)
+    tables = {name: row["by_kind"] for name, row in record["ways"].items()}
+    assert all(row["n"] > 600 for row in tables["ours"].values())
+    assert record["ways"]["ours"]["lowest_f1_of_a_seed"] >= 0.99
+    assert min(row["f1"] for row in tables["ours"].values()) >= 0.99
+    assert (
+        tables["first_try"]["imei"]["precision"] < 0.4 < tables["with_checks"]["imei"]["precision"]
+    )
+    assert tables["libraries"]["msisdn"]["recall"] == 0  # to phonenumbers it is a phone number
+    assert 0.75 < tables["libraries"]["all"]["f1"] < 0.9
+    strict, mild = (record["phonenumbers_alone"][level] for level in ("valid", "possible"))
+    assert strict["recall"] < mild["recall"]
+    assert mild["precision"] < 0.1 < strict["precision"]
+
+
+def test_the_smallest_hidden_corpus(anonymised: ModuleType) -> None:
+    told = anonymised.intent(1, ("port_number", "roaming"), 4, 10)
+    assert told["dropped"]["documents"] < told["raw"]["documents"] == 8
+    assert all(0.4 < told[way]["all"] <= 1 for way in ("raw", "redacted", "named", "erased"))
+    model = anonymised.Counts(b"abcabcabc" * 20, order=2)
+    assert model.chance(b"ab", ord("c")) > 0.9
+    assert sum(model.chance(b"ab", byte) for byte in range(256)) == pytest.approx(1)
+    for way in anonymised.WAYS:
+        data, counts = anonymised.coded(anonymised.hidden("a 192.0.2.1 b", way))
+        assert bytes(b for b, c in zip(data, counts, strict=True) if c) == b"a  b\n"
+    assert anonymised.undone() == {"sha256": 1.0, "hmac": 0.0}
+
+
+def test_the_hidden_corpora_say_what_the_text_says() -> None:
+    record = json.loads((FOLDER / "anonymised.json").read_text(encoding="utf-8"))
+    for way in ("redacted", "named", "erased"):
+        assert abs(record["intent"][way]["mean"] - record["intent"]["raw"]["mean"]) < 0.01
+        assert record["bits_lost"][way]["high"] < 0  # the model reads the rest better
+        assert record["kept"][way] == 1
+    assert record["intent"]["dropped"]["high"] < record["intent"]["raw"]["low"]
+    ports = record["intent_by_topic"]["port_number"]
+    assert ports["dropped"]["high"] < 0.9 < ports["raw"]["low"]
+    assert record["bits_lost"]["dropped"]["low"] > 0.5
+    assert record["kept"]["dropped"] < 0.7
+    linked = record["linked"]
+    assert linked["named in one form"] == {**linked["named"], "joined": 1.0}
+    assert linked["redacted"]["joined"] == 0 < linked["named"]["joined"] < 0.5
+    assert all(way["false"] == 0 for way in linked.values())
+    assert record["undone"] == {"sha256": 1.0, "hmac": 0.0}

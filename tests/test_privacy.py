@@ -16,6 +16,7 @@ from glassbox.privacy import (
     interval,
     luhn,
     mixing,
+    plain,
     redacted,
     score,
     smallest_group,
@@ -200,6 +201,20 @@ def test_the_same_value_has_the_same_name_and_another_key_another():
     assert ours.name("ip", "1") != ours.name("card", "1")
     with pytest.raises(ValueError, match="empty key"):
         Pseudonyms(b"")
+
+
+def test_the_ways_to_write_a_value_may_share_a_name():
+    ways = ["07700 900123", "+44 7700 900123", "0044-7700-900123", "+44 (0)7700 900123"]
+    assert {plain("phone", way) for way in ways} == {"+447700900123"}
+    assert plain("phone", "030 23125123", home="49") == "+493023125123"
+    assert plain("ip", "2001:0DB8:0:0:0:0:0:1") == "2001:db8::1"
+    assert plain("email", "Anna@EXAMPLE.org") == "anna@example.org"
+    assert plain("card", "4242-4242-4242-4242") == "4" + "2424" * 3 + "242"
+    assert plain("national_id", "131052-308T") == "131052-308T"
+    strict, mild = Pseudonyms(b"k"), Pseudonyms(b"k", form=plain)
+    assert len({strict.name("phone", way) for way in ways}) == 4
+    assert len({mild.name("phone", way) for way in ways}) == 1
+    assert mild.show(mild.hide(ways[0])) == "+447700900123"
 
 
 # --- scores, tables, shares ----------------------------------------------------------------------
