@@ -770,8 +770,8 @@ def test_the_leaked_exam_data_say_what_the_text_says(leaked: ModuleType) -> None
     assert max(scores[:2]) < 0.35 < scores[2] < 0.6 < scores[3] < 0.9 < scores[4]
     assert 0.45 < sum(scores) / 5 < 0.6  # what a ranking prints
     for n in record["copies"]:
-        assert 0.2 < of("twin_score", n) < 0.4
-        assert of("other_words", n) < (0.4 if n < 64 else 0.6)
+        assert 0.1 < of("twin_score", n) < 0.4
+        assert of("other_words", n) < (0.4 if n <= 4 else 0.6)
     assert abs(of_all("held_out") - of_all("twin_held_out")) < 0.01
     assert of("bits", 64) < 1.5 < 4 < of("bits", 0)
 
