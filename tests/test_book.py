@@ -270,7 +270,7 @@ def test_a_chapter_says_how_long_it_takes_and_what_to_read_first(pages: list[Pat
 @pytest.mark.parametrize(
     ("page", "lab"),
     [("ch04_full", "lab06_sft"), ("ch04_lora", "lab07_lora"), ("ch05_dpo", "lab08_dpo"),
-     ("ch05_grpo", "lab09_ppo")],
+     ("ch05_grpo", "lab09_ppo"), ("ch06_privacy", "lab11_privacy")],
 )  # fmt: skip
 def test_a_page_leads_to_the_lab_that_asks_for_it(pages: list[Path], page: str, lab: str) -> None:
     facts = soup(SITE / "book" / f"{page}.html").select_one(".gb-facts")
