@@ -526,6 +526,7 @@ with check.question("find_pii_hidden", find_pii) as f:
              [(0, 13, "email"), (14, 23, "ip"), (24, 37, "email"), (38, 47, "ip")]),
             ("192.0.2.7@example.org, 192.0.2.7", [(0, 21, "email"), (23, 32, "ip")]),
             ("2001:db8::(020) 7946 0123", [(0, 10, "ip"), (10, 25, "phone")]),
+            ("2001:db8:1:2222::(020) 7946 0123", [(0, 17, "ip"), (17, 32, "phone")]),
             ("nothing here, v1.2.3", []), ("", [])):
             check.equal(text, drills_privacy.plain(f(text)), want,
                         why="the longer one counts, then PRIORITY; in the order of their starts.")

@@ -1878,6 +1878,7 @@ SQUARE = "the square of a difference has no sign"
 ORDER = "the order of two arguments does not matter here"
 for exercise, mutant, reason in (
     ("luhn_valid", "value - 9 * (value > 9)  =>  9 * (value > 9) - value", SIGN),
+    ("find_pii", "2  =>  3", "any length above 1 stands for the groups that are not there"),
     ("redact", "max(areas[-1][1], span.end)  =>  max(span.end, areas[-1][1])", ORDER),
     ("code_switch_index", "0  =>  -1", "most_common(1) has one entry"),
     ("code_switch_index", "1  =>  2  (#3)", "its first entry is the same"),
