@@ -449,6 +449,21 @@ def test_a_stream_takes_what_learners_write(tmp_path: Path) -> None:
     assert started == [0, 12]  # a look at the first row, and whether there are more
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_draws_no_more_rows_than_it_can_hold(tmp_path: Path, workers: int) -> None:
+    ahead = []
+
+    def source():
+        for i in range(120):
+            ahead.append(i - 3 * len(list(tmp_path.glob("chunks/*.json"))))
+            yield {"id": str(i), "text": "x"}
+
+    stages = [("slow", lambda t: time.sleep(0.001) or True)]
+    record = stream.run(source(), stages, tmp_path, workers, chunk=3, progress=False)
+    assert record["kept"] == 120
+    assert max(ahead) <= 3 * (2 * workers + 1)
+
+
 def test_a_stream_says_what_is_wrong(tmp_path: Path) -> None:
     rows = [{"id": f"r{i}", "text": "x"} for i in range(4)]
     with pytest.raises(stream.StageError, match=r"'bad' failed on row 'r0': ZeroDivisionError"):

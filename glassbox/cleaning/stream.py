@@ -57,10 +57,12 @@ def run(
     """Clean the rows into the folder; returns what `run_record.json` there says afterwards.
 
     `rows` is any iterable of dicts with a key text: a list, a generator that gives the same rows
-    every time, a `datasets` set, plain or streaming. A function start -> rows from there spares the
-    rows of a first run being made again. Raises ValueError where the folder belongs to another run,
-    and StageError where a stage fails. `threshold` is compared with the share of equal entries.
-    A stage that was changed is another run, as far as its own code shows; not what it calls.
+    every time, a `datasets` set, plain or streaming. With a function start -> rows from there, as
+    `lambda start: planted_stream(0, 1_000_000, start)`, no row is made again after a break.
+
+    Raises ValueError where the folder belongs to another run, and StageError where a stage fails. A
+    stage that was changed is another run, as far as its own code shows; not what it calls.
+    `threshold` is compared with the share of equal entries of two signatures.
     """
     folder = Path(folder)
     (folder / "chunks").mkdir(parents=True, exist_ok=True)
