@@ -2,7 +2,8 @@
 
 source (percent) → `_build/labs/source` → nbgrader's generate_assignment → `_build/labs/release` →
 leak check → `labs/LAB/LAB.ipynb`, and the mistake bank → `glassbox/probes/LAB.npz`. Two builds give
-the same bytes. Learners' data files lie in `solutions/LAB/data/` and are copied as they are.
+the same bytes. Learners' data files lie in `solutions/LAB/data/` and are copied as they are. The
+workshop's pages `book/activityN_slug.md` become notebooks in `labs/activities/` for the room.
 """
 
 import html
@@ -12,6 +13,7 @@ import re
 import shutil
 from pathlib import Path
 
+import jupytext
 import nbformat
 import numpy as np
 from nbgrader.apps import NbGraderAPI
@@ -35,6 +37,26 @@ def build(course: Course, names: list[str], check: bool = False) -> list[str]:
         released = _release(course, lab)
         changed += _install(released, course.labs / name, check)
         changed += _fingerprints(course, lab, check)
+    return changed + _activities(course, check)
+
+
+def _activities(course: Course, check: bool) -> list[str]:
+    """The activities' pages as notebooks: no outputs, cells named by place, labels of MyST gone."""
+    changed = []
+    for page in sorted((course.root / "book").glob("activity*.md")):
+        notebook = jupytext.read(page)
+        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+        for number, cell in enumerate(notebook.cells):
+            cell.id, cell.metadata = f"{page.stem}-{number}", {}
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"^\([\w-]+\)=\n", "", cell.source, flags=re.M)
+        target = course.labs / "activities" / f"{page.stem}.ipynb"
+        new = nbformat.writes(notebook) + "\n"
+        if not target.exists() or target.read_text(encoding="utf-8") != new:
+            changed.append(str(target))
+            if not check:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(new, encoding="utf-8")
     return changed
 
 

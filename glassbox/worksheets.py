@@ -3,16 +3,22 @@
 `challenge_1` reads a count of "a transformer of 12 layers, 768 wide" together with what it is said
 to count; six readings are defensible and each is accepted with its assumptions. `activity_2` reads
 a sheet of use cases (model, GPU, bits, users) and computes every number again from the choices in
-it. Both answer in words and raise nothing; neither gives points. Whether a choice is *wise*, fast
-enough or cheap enough is not judged here.
+it. `activity_3` compares what a room found in `audited`, 200 documents with planted defects, with
+what was planted, and `data_report` writes it down. They answer in words and raise nothing; their
+points are for the room and are recorded nowhere. Whether a choice is *wise*, fast enough or cheap
+enough is not judged here.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from glassbox import counting
 from glassbox.check import Table
+from glassbox.telecom.defects import DEFECTS, Planted, planted
 
 # --- challenge 1: one question, six answers --------------------------------------------------
 
@@ -204,3 +210,124 @@ def _number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+# --- activity 3: an audit of 200 documents ---------------------------------------------------
+
+DOCUMENTS, EACH = 200, 0.04  # eight documents with each of the twelve defects
+PRECISION, RECALL = 0.8, 0.7  # from here on a kind has its full point
+RECOMMENDATIONS: dict[str, str] = {
+    "exact_duplicate": "Keep one of several identical documents, by a hash of the text.",
+    "near_duplicate": "Join near copies by MinHash and keep one of each group.",
+    "mojibake": "Find the system that reads bytes in the wrong encoding, and read them anew.",
+    "html": "Extract the main text of pages again, with one tool and a test.",
+    "boilerplate": "Drop lines that stand in many documents before anything is counted.",
+    "spam": "Train a classifier on pages judged by two people, and check what it drops.",
+    "truncated": "Raise the length limit of the export and fetch cut documents again.",
+    "personal_data": "Replace personal data by pseudonyms before the text leaves its system.",
+    "wrong_fact": "Compare each code, level and region with the tables of operations, every night.",
+    "stale_tariff": "Give each price a date of expiry, and take expired pages out of the sources.",
+    "wrong_intent": "Let two people label a sample, state how far they agree, relabel the rest.",
+    "toxic": "Keep abuse out of what the model imitates and for training the filter.",
+}
+"""What a room may recommend, by the defect that it answers; three, each with a reason."""
+
+
+@cache
+def audited(student: str = "") -> Planted:
+    """The documents of activity 3; with a name, a set of one's own."""
+    return planted(0, DOCUMENTS, dict.fromkeys(DEFECTS, EACH), student)
+
+
+def activity_3(findings: Mapping[str, Collection[str]], recommendations: Mapping[str, str],
+               student: str = "") -> Table:  # fmt: skip
+    """Precision and recall of each kind of finding, and whether the recommendations follow.
+
+    `findings` holds the ids of documents by defect, `recommendations` a reason by defect, three of
+    them. A kind gives its point in full from precision 0.8 and recall 0.7 on; below, the part of it
+    that the worse of the two has reached.
+    """
+    corpus, rows, points = audited(student), [], 0.0
+    known = {row["id"] for row in corpus.rows}
+    for kind in DEFECTS:
+        truth, got = corpus.truth[kind], set(findings.get(kind, ()))
+        if kind not in findings:
+            rows.append([kind, "", "", "", "–", "not looked for yet"])
+            continue
+        right = len(got & truth)
+        precision, recall = right / max(1, len(got)), right / len(truth)
+        point = min(1.0, precision / PRECISION, recall / RECALL)
+        points += point
+        mark, words = "✓" if point == 1 else "✗", _audit_words(got, truth, known, point)
+        rows.append([kind, str(len(got)), f"{precision:.2f}", f"{recall:.2f}", mark, words])
+    advice = _advice(findings, recommendations)
+    rows += [["recommendation", "", "", "", *told] for told in advice]
+    foot = f"{points:.1f} of {len(DEFECTS)} points for findings. "
+    foot += f"A point is full at precision {PRECISION} and recall {RECALL}."
+    if unknown := set(findings) - set(DEFECTS):
+        foot += f" No such kind: {', '.join(map(repr, sorted(unknown)))}."
+    return Table(["kind", "found", "precision", "recall", "", "in words"], rows, foot)
+
+
+def _audit_words(got: set[str], truth: set[str], known: set[str], point: float) -> str:
+    """What a finding got wrong, without telling which documents."""
+    if strange := got - known:
+        return f"{len(strange)} of your ids are none of these documents"
+    if not got:
+        return f"nothing found, {len(truth)} are there"
+    if point == 1:
+        return "full point"
+    parts = []
+    if len(got & truth) < PRECISION * len(got):
+        parts.append(f"{len(got - truth)} of {len(got)} have another defect or none")
+    if len(got & truth) < RECALL * len(truth):
+        parts.append(f"{len(truth - got)} of {len(truth)} were missed")
+    return f"{point:.1f} of a point: " + " and ".join(parts)
+
+
+def _advice(findings: Mapping[str, Collection[str]], chosen: Mapping[str, str]) -> list[list[str]]:
+    """A mark and words for each recommendation, and for how many there are."""
+    told = [] if len(chosen) == 3 else [["–", f"{len(chosen)} chosen; choose three"]]
+    for kind, reason in chosen.items():
+        if kind not in RECOMMENDATIONS:
+            told.append(["✗", f"{kind!r} is none of RECOMMENDATIONS"])
+        elif not findings.get(kind):
+            told.append(["✗", f"{kind}: you found no document that needs it"])
+        elif len(str(reason).split()) < 5:
+            told.append(["–", f"{kind}: give a reason of at least five words"])
+        else:
+            told.append(["✓", f"{kind}: it follows from {len(findings[kind])} documents"])
+    return told
+
+
+def data_report(findings: Mapping[str, Collection[str]], recommendations: Mapping[str, str],
+                path: str | Path | None = None, student: str = "") -> str:  # fmt: skip
+    """The report in Markdown, filled with the room's own numbers; with a path, also a file."""
+    corpus = audited(student)
+    rows = {row["id"]: row for row in corpus.rows}
+    touched = {own for some in findings.values() for own in some if own in rows}
+    size = sum(len(row["text"].encode()) for row in corpus.rows)
+    lost = sum(len(rows[own]["text"].encode()) for own in touched)
+    lines = [
+        "# Data quality report", "",
+        f"Audited: {len(rows)} documents, {size:,} bytes, dated "
+        f"{min(r['date'] for r in rows.values())} to {max(r['date'] for r in rows.values())}.",
+        f"With at least one finding: {len(touched)} documents ({len(touched) / len(rows):.0%}), "
+        f"{lost:,} bytes ({lost / size:.0%}).", "",
+        "## Findings", "", "| defect | documents | share | mostly from | for example |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for kind, found in findings.items():
+        ids = sorted(own for own in found if own in rows)
+        most = Counter(rows[own]["source"] for own in ids).most_common(1)
+        lines.append(f"| {kind} | {len(ids)} | {len(ids) / len(rows):.1%} | "
+                     f"{most[0][0] if most else ''} | {', '.join(ids[:3])} |")  # fmt: skip
+    lines += ["", "## Recommendations", ""]
+    lines += [f"{n}. **{RECOMMENDATIONS.get(kind, kind)}** {reason}"
+              for n, (kind, reason) in enumerate(recommendations.items(), 1)]  # fmt: skip
+    lines += ["", "## What was not examined", ""]
+    lines += ["Whether the documents are those that users will ask about; licences; consent."]
+    text = "\n".join(lines) + "\n"
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text

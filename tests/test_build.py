@@ -37,6 +37,29 @@ def test_check_changes_nothing_and_names_what_differs(tmp_path: Path) -> None:
     assert course.release(NAME).read_text() == "edited by hand"
 
 
+def test_an_activity_becomes_a_notebook_for_the_room(tmp_path: Path) -> None:
+    course = make_course(tmp_path)
+    page = course.root / "book" / "activity9_thing.md"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(
+        "---\njupytext:\n  text_representation: {extension: .md, format_name: myst}\nkernelspec:\n"
+        "  display_name: Python 3\n  language: python\n  name: python3\nprerequisites: []\n---\n\n"
+        "(a-label)=\n# A thing\n\n```{code-cell} ipython3\n1 + 1\n```\n"
+    )
+    made = course.labs / "activities" / "activity9_thing.ipynb"
+    assert build(course, [NAME], check=True) == [str(made)]
+    assert not made.exists()
+    assert build(course, [NAME]) == [str(made)]
+    first = made.read_bytes()
+    assert build(course, [NAME], check=True) == []
+    made.unlink()
+    build(course, [NAME])
+    assert made.read_bytes() == first
+    notebook = nbformat.read(made, 4)
+    nbformat.validate(notebook)
+    assert [c.source for c in notebook.cells] == ["# A thing", "1 + 1"]
+
+
 def test_a_file_that_no_source_makes_is_removed_from_labs(tmp_path: Path) -> None:
     course = make_course(tmp_path)
     stray = course.labs / NAME / "notes.txt"
