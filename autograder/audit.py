@@ -298,7 +298,7 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, bool | int | float):
         return change(torch.tensor(value)).item()
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | set):
         return type(value)(_each(v, change) for v in value)
     if isinstance(value, dict):
         return {key: _each(v, change) for key, v in value.items()}
