@@ -836,6 +836,8 @@ def test_the_hidden_corpora_say_what_the_text_says() -> None:
     assert ports["dropped"]["high"] < 0.9 < ports["raw"]["low"]
     assert record["bits_lost"]["dropped"]["low"] > 0.5
     assert record["kept"]["dropped"] < 0.7
+    left = record["kept_if_dropped"]
+    assert left["syslog"] < 0.2 < 0.6 < left["ticket"] < 0.7 < 0.9 < left["dialogue"]
     linked = record["linked"]
     assert linked["named in one form"] == {**linked["named"], "joined": 1.0}
     assert linked["redacted"]["joined"] == 0 < linked["named"]["joined"] < 0.5

@@ -239,7 +239,10 @@ def main() -> None:
         return
     runs = [intent(seed) for seed in MORE_SEEDS]
     bits = {way: [bits_per_byte(way, seed) for seed in SEEDS] for way in WAYS}
-    texts = [record(SEEDS[0], number, KINDS).text for number in range(450)]
+    some = [record(SEEDS[0], number, KINDS) for number in range(450)]
+    texts = [one.text for one in some]
+    every = Counter(one.kind for one in some)
+    still = Counter(some[i].kind for i in kept(texts, "dropped"))
     data = {
         "setup": {"seeds": SEEDS, "seeds_of_intent": MORE_SEEDS, "topics": len(TOPICS),
                   "train_of_a_topic": 8, "test_of_a_topic": 40, "documents": 450, "held_out": 90},
@@ -251,6 +254,7 @@ def main() -> None:
         "bits_lost": {way: spread([a - b for a, b in zip(bits[way], bits["raw"], strict=True)])
                       for way in WAYS[1:]},
         "kept": {way: round(len(kept(texts, way)) / len(texts), 4) for way in WAYS},
+        "kept_if_dropped": {kind: round(still[kind] / every[kind], 4) for kind in KINDS},
         "linked": linked(SEEDS[0]),
         "undone": undone(),
     }  # fmt: skip
