@@ -1,10 +1,12 @@
 """The finder of personal data by hand and on fresh seeds; redaction, pseudonyms, tables, shares."""
 
+import sys
 from itertools import islice
 from random import Random
 
 import pytest
 
+from glassbox import privacy_libraries
 from glassbox.privacy import (
     Pseudonyms,
     WrongKeyError,
@@ -162,6 +164,25 @@ def test_the_luhn_check():
     assert not luhn("79927398710")
     assert not luhn("")
     assert not luhn("7992 7398713")
+
+
+# --- libraries -----------------------------------------------------------------------------------
+
+
+def test_libraries_find_the_plain_cases():
+    pytest.importorskip("phonenumbers")
+    pytest.importorskip("stdnum")
+    text = "anna@example.org called +44 20 7946 0123 from 192.0.2.1 with 490154203237518."
+    assert privacy_libraries.find(text) == find(text)
+    assert told("131052-308T") == [("national_id", "131052-308T")]
+    assert privacy_libraries.numbers("131052-308T") == [Span(0, 11, "national_id")]
+    assert privacy_libraries.phones("on 03.04.2026", valid=False)  # a date as a phone number
+
+
+def test_a_missing_library_is_said_calmly(monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonenumbers", None)
+    with pytest.raises(ImportError, match="pip install phonenumbers"):
+        privacy_libraries.phones("07700 900123")
 
 
 # --- hiding --------------------------------------------------------------------------------------
