@@ -1429,7 +1429,7 @@ with check.question("data_card_hidden", data_card) as f:
             for (a, _, _, _), row in zip(table, rows):
                 want["bytes"] += [0, 1, 3, 7, 10][a]
                 want["duplicates"] += row["text"] in seen
-                seen.add(row["text"])
+                seen |= {row["text"]}
                 for key in ("language", "source"):
                     want[key + "s"][row[key]] = want[key + "s"].get(row[key], 0) + 1
             check.equal(f"{len(rows)} rows", {name: card.get(name) for name in names}, want)
