@@ -50,10 +50,10 @@ def trained(texts: Sequence[str], steps: int = 150, seed: int = 0) -> GPT:
     batches = training.crops(data, ROWS, CONFIG.context_len)
     torch.manual_seed(seed)
     model = GPT(CONFIG)
-    for name, weight in model.named_parameters():
-        if weight.ndim == 2:  # half the spread for maps into the residual stream: 1 / sqrt(2 L)
-            inner = name.endswith(("out.weight", "ff_out.weight"))
-            torch.nn.init.normal_(weight, std=START / 2 if inner else START)
+    matrices = {name: tensor for name, tensor in model.named_parameters() if tensor.ndim == 2}
+    for name, tensor in matrices.items():  # maps into the residual stream: 1 / sqrt(2 L) of it
+        inner = name.endswith(("out.weight", "ff_out.weight"))
+        torch.nn.init.normal_(tensor, std=START / 2 if inner else START)
     settings = training.Settings(steps=steps, rate=RATE, warm_up=min(15, steps), seed=seed,
                                  progress=False, peak=1.0)  # fmt: skip
     training.train(model, batches, settings)

@@ -599,7 +599,7 @@ def _without_end(text: str, draw: Draw) -> str:
 def _typing_error(text: str, draw: Draw) -> str:
     """Two letters of a word of small letters change places."""
     found = [m for m in re.finditer(r"\b[a-z]{5,}\b", text) if m[0] not in ABUSE]
-    if not found:
+    if len(found) == 0:
         return text
     at = _pick(found, draw).start() + 1 + int(draw() * 3)
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
