@@ -397,7 +397,8 @@ def good_and_bad(gen: torch.Generator, n: int = 240) -> tuple[list[str], ...]:
     found = corpus(gen, n, {"spam": 0.4})
     good = [row["text"] for row in sound(found) if row["language"] == "en"]
     bad = [row["text"] for row in found.rows if row["id"] in found.truth["spam"]]
-    return good[::2][:50], bad[::2][:50], good[1::2][:50], bad[1::2][:50]
+    most = n * 5 // 24
+    return good[::2][:most], bad[::2][:most], good[1::2][:50], bad[1::2][:50]
 
 
 def leaks(gen: torch.Generator, n: int = 120) -> tuple[list[str], list[str], list[str]]:
