@@ -32,7 +32,8 @@ from typing import Any
 from glassbox.cleaning import bpe, duplicates, libraries
 
 HERE = Path(__file__).resolve().parent
-SEED, HELD_OUT, VOCAB_SIZE, BANDS = 0, 1000, 1024, 32
+SEED, HELD_OUT, VOCAB_SIZE = 0, 1000, 1024
+BANDS = {"n_hashes": 192, "bands": 32}  # of 6
 SIZES = {1_000: 5, 10_000: 5, 100_000: 5, 1_000_000: 1}  # documents: rounds
 Done = dict[str, dict[int, list[dict[str, float]]]]
 
@@ -53,16 +54,16 @@ def tokenizers_merges(texts: list[str]) -> Any:
 
 
 WORK: dict[str, tuple[str, Callable[[list[str]], Any], int]] = {
-    "ours": ("duplicates", lambda t: duplicates.duplicates(t, bands=BANDS), 1_000_000),
+    "ours": ("duplicates", lambda t: duplicates.duplicates(t, **BANDS), 1_000_000),
     "datasketch": ("duplicates", libraries.datasketch_groups, 100_000),
     "datasketch, our bands": (
         "duplicates",
-        lambda t: libraries.datasketch_groups(t, params=(BANDS, 128 // BANDS), verify=True),
+        lambda t: libraries.datasketch_groups(t, n_hashes=192, params=(32, 6), verify=True),
         10_000,
     ),
-    "rensa": ("duplicates", lambda t: libraries.rensa_groups(t, bands=BANDS), 1_000_000),
+    "rensa": ("duplicates", lambda t: libraries.rensa_groups(t, **BANDS), 1_000_000),
     "ours, merges": ("merges", lambda t: bpe.learn(t, VOCAB_SIZE), 1_000_000),
-    "tokenizers": ("merges", tokenizers_merges, 1_000_000),
+    "tokenizers": ("merges", tokenizers_merges, 100_000),
 }
 """Contender -> what it does, how, and how many documents it is given at most."""
 PAIRS = [("ours", "datasketch"), ("ours", "datasketch, our bands"), ("ours", "rensa"),
@@ -208,8 +209,8 @@ def results(done: Done, sizes: dict[int, int], folder: Path) -> list[dict[str, A
               for name in WORK if done[name][n]]  # fmt: skip
     n = min(10_000, max(sizes))
     texts = [text for text, _ in rows(folder, "corpus", n)]
-    kept = duplicates.sketches(texts, bands=BANDS)
-    stated = duplicates.memory(kept.bounds[-1] / n, BANDS)
+    kept = duplicates.sketches(texts, **BANDS)
+    stated = duplicates.memory(kept.bounds[-1] / n, BANDS["bands"])
     largest = max(sizes)
     measured = median(f["bytes"] for f in done["ours"][largest])
     found.append({"name": "duplicates: memory that ours states for these documents", "peer": None,

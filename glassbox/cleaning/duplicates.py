@@ -23,7 +23,7 @@ from glassbox.cleaning.hashing import BLOCK, blocks, grams, mixed
 Ints = NDArray[np.int64]
 Small = NDArray[np.uint32]
 REACH = 64
-PAIRS = 1 << 14  # candidates that are verified at a time
+PAIRS = 1 << 12  # candidates that are verified at a time
 
 
 class Sketches(NamedTuple):
@@ -119,7 +119,7 @@ def merged(n: int, left: Ints, right: Ints) -> Ints:
 def jaccard(kept: Sketches, left: Ints, right: Ints) -> NDArray[np.float64]:
     """The similarity of document left[i] and document right[i], from their shingles."""
     bounds, pair = kept.bounds, np.arange(len(left), dtype=np.uint64) << np.uint64(32)
-    sizes = [np.diff(bounds)[side] for side in (left, right)]
+    sizes = [bounds[side + 1] - bounds[side] for side in (left, right)]
     tagged = np.concatenate(
         [
             kept.shingles[_ranges(bounds[side], size)] | np.repeat(pair, size)
