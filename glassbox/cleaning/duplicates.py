@@ -7,7 +7,8 @@ Whole arrays at a time, in blocks. What stays in memory for a document are 4 byt
 per shingle (`memory`), never its text. A shingle is n words, lower case; a text with fewer words is
 one shingle. Bands only propose: two documents count as alike if the Jaccard similarity of their
 shingles, as 32-bit hashes, reaches the threshold. Alike is made transitive. In a bucket of the same
-band each document meets the REACH after it, so that a bucket of millions stays affordable.
+band each document meets the REACH after it, so that a bucket of millions stays affordable. False
+candidates grow with the square of the documents: a million want bands of six hashes or more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
