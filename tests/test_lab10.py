@@ -132,7 +132,10 @@ def test_groups_of_copies_are_the_planted_ones(space: dict[str, Any], seed: str)
 
 def test_signatures_are_the_same_in_another_process(space: dict[str, Any], lab: Lab) -> None:
     ours = space["minhash"]({"a b", "c d", "é"}, 9, 5).tolist()
-    code = "import hashlib, torch\nfrom torch import Tensor\n" + lab.cell("minhash").source
+    code = (
+        "import hashlib, torch\nfrom torch import Tensor\nNOTHING = 0\n"
+        + lab.cell("minhash").source
+    )
     code += "\nprint(minhash({'a b', 'c d', 'é'}, 9, 5).tolist())"
     for salt in ("1", "2"):
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
