@@ -843,3 +843,32 @@ def test_the_hidden_corpora_say_what_the_text_says() -> None:
     assert linked["redacted"]["joined"] == 0 < linked["named"]["joined"] < 0.5
     assert all(way["false"] == 0 for way in linked.values())
     assert record["undone"] == {"sha256": 1.0, "hmac": 0.0}
+
+
+def test_the_smallest_crawl_and_its_stages() -> None:
+    torch.set_num_threads(1)
+    cleaning = load("raw_and_clean")
+    corpus = cleaning.crawl(1)
+    texts = cleaning.versions(corpus)
+    assert tuple(texts) == cleaning.NAMES
+    assert len(texts["raw"]) == len(texts["text"]) == len(texts["boilerplate"])
+    assert len(texts["filters"]) > len(texts["duplicates"]) > len(texts["truth"]) * 0.9
+    assert set(texts["truth"]) <= {row["text"] for row in corpus.rows} | {*corpus.clean.values()}
+    assert not set(cleaning.held_out(1)) & set(texts["raw"])
+    bits = cleaning.measured(1, ("raw", "truth"), steps=10)
+    assert all(3 < x < 8 for x in bits.values())
+    assert bits == cleaning.measured(1, ("raw", "truth"), steps=10)
+
+
+def test_cleaning_pays_in_every_seed() -> None:
+    record = json.loads((FOLDER / "raw_and_clean.json").read_text(encoding="utf-8"))
+    stages = {stage["name"]: stage for stage in record["stages"]}
+    assert tuple(stages) == load("raw_and_clean").NAMES
+    for name in ("duplicates", "truth"):
+        assert len(stages[name]["gaps"]) == 5
+        assert min(stages[name]["gaps"]) > 0  # 5 of 5 seeds
+        assert stages[name]["gap"][1] > 0  # the lower end of the 95 % interval
+    for stage in stages.values():
+        raw = stages["raw"]["bits_per_byte"]
+        gaps = [a - b for a, b in zip(raw, stage["bits_per_byte"], strict=True)]
+        assert gaps == pytest.approx(stage["gaps"], abs=2e-4)
