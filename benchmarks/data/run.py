@@ -271,8 +271,9 @@ def write(found: list[dict[str, Any]]) -> None:
     (HERE / "result.json").write_text(text + "\n", encoding="utf-8")
     readme = HERE / "README.md"
     marks = r"(<!-- table: written by run\.py -->\n).*(<!-- end -->)"
-    new = re.sub(marks, lambda m: f"{m[1]}\n{table(found)}\n\n{m[2]}", readme.read_text("utf-8"),
-                 flags=re.S)  # fmt: skip
+    figure = "![Processor seconds against the number of documents](growth.svg)"
+    new = re.sub(marks, lambda m: f"{m[1]}\n{table(found)}\n\n{figure}\n\n{m[2]}",
+                 readme.read_text("utf-8"), flags=re.S)  # fmt: skip
     readme.write_text(new, encoding="utf-8")
 
 
