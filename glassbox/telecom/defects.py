@@ -779,7 +779,7 @@ STREAMED = {  # defect of a row that is no copy: its weight
 
 
 def planted_stream(seed: int | str, n: int, start: int = 0) -> Iterator[dict]:
-    """Rows start, ..., n - 1 of a seed, each made from its number alone; about 0 bytes of memory.
+    """Rows start, ..., n - 1 of a seed, each made from its number alone; memory stays as it is.
 
     Besides the keys of a row, `cluster` is the number of the row that this one is a copy of (or its
     own), and `defects` names its defects, joined by commas. A copy follows its original within
