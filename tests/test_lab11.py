@@ -371,7 +371,7 @@ def test_libraries_stand_beside(space: dict[str, Any]) -> None:
     f1 = {(who, kind): float(mark) for who, kind, mark, *_ in table.rows}
     assert all(f1["yours", kind] > 0.95 for kind in PII)
     extra = {(row[0], row[1]): row[5:] for row in table.rows}
-    assert int(extra["phonenumbers, all that is possible", "phone"][0]) > 100  # in 60 texts
+    assert int(extra["phonenumbers, all that is possible", "phone"][0]) > 60  # one a text
     assert f1["phonenumbers, all that is possible", "phone"] < f1["libraries", "phone"] < 0.95
 
 

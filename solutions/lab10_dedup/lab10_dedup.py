@@ -985,9 +985,8 @@ with check.question("lsh_candidates_hidden", lsh_candidates) as f:
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Groups: a list `root` in which each document points to an earlier one of its group or to itself.
-# `find(i)` follows the pointers to the end. Joining two groups lets the later root point to the
-# earlier one; then the root is always the first.
+# Groups: a list of ids, at first each document's own position. A pair joins two groups: everybody
+# with the later id gets the earlier one, so that an id is always the position of the first.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -1016,18 +1015,12 @@ def dedup(
         return []
     sets = [shingles(document, n) for document in documents]
     signatures = torch.stack([minhash(some, n_hashes, seed) for some in sets])
-    root = list(range(len(documents)))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            i = root[i]
-        return i
-
+    ids = list(range(len(documents)))
     for i, j in lsh_candidates(signatures, bands):
         if jaccard(sets[i], sets[j]) >= threshold:
-            first, later = sorted((find(i), find(j)))
-            root[later] = first
-    return [find(i) for i in range(len(documents))]
+            first, later = sorted((ids[i], ids[j]))
+            ids = [first if name == later else name for name in ids]
+    return ids
     ### END SOLUTION
 
 
@@ -1427,8 +1420,8 @@ def pipeline(corpus: Planted) -> tuple[dict[str, str], dict[str, set[str]]]:
 
     def let_go(stage: str, ids: set[str]) -> None:
         touched[stage] = ids
-        for i in ids:
-            del texts[i]
+        for gone in ids:
+            del texts[gone]
 
     change("markup", {i: extract_text(text) for i, text in texts.items()})
     change("encoding", {i: repaired(text) for i, text in texts.items()})  # given

@@ -1424,6 +1424,24 @@ def by_renaming(documents, threshold, n=5, n_hashes=128, bands=16, seed=0):
 
 
 @bank.right("dedup")
+def by_pointing(documents, threshold, n=5, n_hashes=128, bands=16, seed=0):
+    sets = [_shingle_set(d, n) for d in documents]
+    above = list(range(len(sets)))
+
+    def top(i):
+        while above[i] != i:
+            above[i] = above[above[i]]
+            i = above[i]
+        return i
+
+    for i, j in _candidates(sets, n_hashes, bands, seed):
+        if len(sets[i] & sets[j]) / max(len(sets[i] | sets[j]), 1) >= threshold or sets[i] == sets[j]:
+            a, b = top(i), top(j)
+            above[max(a, b)] = min(a, b)
+    return [top(i) for i in range(len(sets))]
+
+
+@bank.right("dedup")
 def by_walking(documents, threshold, n=5, n_hashes=128, bands=16, seed=0):
     sets = [_shingle_set(d, n) for d in documents]
     near = defaultdict(set)

@@ -97,7 +97,7 @@ def written(finders: dict[str, Callable[[str], Places]], text: str) -> dict[str,
             found[kind] = list(finder(text))
         except NotImplementedError:
             continue
-    if not found:
+    if len(found) == 0:
         raise NotImplementedError
     return found
 
