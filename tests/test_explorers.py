@@ -287,6 +287,8 @@ CLEANED = [  # chapter 6
     ("funnel", {"off": ["rules"]}, "<strong>rules</strong> is off", "<strong>2</strong> are lost"),
     ("funnel", {"at": "duplicates"}, "precision <strong>1.00</strong>, recall <strong>1.00"),
     ("funnel", {"ends": "mark", "at": "ends"}, "Dropped, but not for that: “"),
+    ("before_after", {}, "Better in <strong>5 of 5</strong>", "is more than luck of the seed"),
+    ("before_after", {"stage": 0}, "This is the stage it would be compared with"),
 ]
 SAYS = (
     LEARNED

@@ -39,6 +39,7 @@ const SCENES = {
   hacking: [{}, { axis: "kl", weight: 2 }],
   minhash: [{}, { bands: 64, rows: 16, at: 0.95 }, { one: "", n: 5 }],
   mixture: [{}, { alpha: 0, web: 0 }],
+  before_after: [{}, { show: "gap", stage: 2 }, { seeds: 2 }],
   funnel: [{}, { at: "ends", ends: "mark" }, { at: "redact", english: true, length: 20, letters: 0.7 }],
   redaction: [{}, { sample: 5, rules: "edges" }, { sample: 3, show: "named" }, { show: "redacted", text: "" }],
 };
@@ -99,6 +100,7 @@ const FIGURES = [
   ["minhash", { n: 1 }, "Your texts share 13 of 15 shingles: Jaccard 0.867"],
   ["redaction", { text: "ring +44 7700 900123, not 447700900124" }, "phone +44 7700 900123, msisdn 447700900124"],
   ["redaction", { show: "redacted", text: "q@example.net" }, "[EMAIL]"],
+  ["before_after", { show: "gap" }, "Better in 5 of 5"],
   ["funnel", { same: 1, at: "duplicates" }, "duplicates (for exact duplicate, near duplicate) drops"],
   ["funnel", { length: 0, letters: 0.5, stop: 0, score: 0 }, "rules (for spam) drops 0 documents"],
   ["mixture", { alpha: 0 }, "At 0 all sources get the same share"],
