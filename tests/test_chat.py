@@ -151,7 +151,7 @@ def test_a_bad_file_is_one_line_and_no_traceback(
 def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path: Path) -> None:
     slow = (
         "import signal, time\nfrom glassbox import chat, models\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background has none
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
         "step = models.GPT.hidden\n"
         "models.GPT.hidden = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
         "chat.main()\n"
