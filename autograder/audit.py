@@ -121,7 +121,7 @@ def audit(course: Course, name: str, workers: int | None = None,
 
 
 def _audit_exercise(
-    course: Course, name: str, exercise: str, judged: bool, quick: bool
+    course: Course, name: str, exercise: str, judged: bool, quick: bool = False
 ) -> Exercise:
     torch.set_num_threads(1)
     step = QUICK if quick else 1
