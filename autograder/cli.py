@@ -99,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("report", _report, "write a page per lab on how the class did to classroom/report")
     sub = verb("audit", _audit, "try the tests of labs against known right and wrong answers")
     sub.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    sub.add_argument("--quick", action="store_true", help="every third of the changed solutions, "
+                     "every third wrong version judged")  # fmt: skip
     verb("doctor", _doctor, "say what this machine can do and what is missing", labs=False)
     sub = verb("serve", _serve, "show the book and formgrader on this machine", labs=False)
     sub.add_argument("--port", type=int, default=8080, help="of the book; formgrader has the next")
@@ -265,7 +267,7 @@ def _report(course: Course, args: argparse.Namespace) -> int:
 def _audit(course: Course, args: argparse.Namespace) -> int:
     from autograder import audit
 
-    return audit.main(course, course.pick(args.labs), args.json)
+    return audit.main(course, course.pick(args.labs), args.json, args.quick)
 
 
 def _doctor(course: Course, args: argparse.Namespace) -> int:

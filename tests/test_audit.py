@@ -105,3 +105,17 @@ def test_mutants_stay_inside_of_the_blank_and_differ() -> None:
     assert "g(x, n, key=1)  =>  g(n, x, key=1)" in names
     assert any(name.startswith("g(x, n, key=1).to(x)  =>  ") for name in names)
     assert not any(name.startswith(("x + 1", "3  =>")) for name in names)
+
+
+def test_the_quick_form_tries_all_mistakes_and_a_third_of_the_rest(tmp_path: Path) -> None:
+    course = edited(tmp_path)
+    quick, full = audit.audit(course, NAME, quick=True), audit.audit(course, NAME)
+    for some, every in zip(quick, full, strict=True):
+        assert [v.name for v in some.wrong] == [v.name for v in every.wrong]
+        assert [v.name for v in some.right] == [v.name for v in every.right]
+        mutants = {v.name for v in every.mutants}
+        assert {v.name for v in some.mutants} >= mutants & set(audit.PLAIN)
+        assert {v.name for v in some.mutants} < mutants
+        assert all(v.judged is not None for v in some.right)
+        assert 0 < sum(v.judged is not None for v in some.wrong) < len(some.wrong)
+        assert not some.faults()

@@ -109,6 +109,9 @@ def lab(tmp_path: Path) -> Iterator[str]:
     pytest.importorskip("jupyterlab")
     (tmp_path / "work").mkdir()
     nbformat.write(notebook(), tmp_path / "work" / "explorers.ipynb")
+    every_cell = tmp_path / ".jupyter/lab/user-settings/@jupyterlab/notebook-extension"
+    every_cell.mkdir(parents=True)
+    (every_cell / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -137,7 +140,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
 
 
 def test_all_explorers_in_jupyterlab(lab: str) -> None:
-    report = drive("notebook.mjs", lab, needs_site=False)
+    report = drive("notebook.mjs", lab, str(len(notebook().cells)), needs_site=False)
     assert report["found"] == {"outside": [], "console": [], "widgets": []}
     seen = report["seen"]
     for name in explore.names():

@@ -150,7 +150,8 @@ def test_a_bad_file_is_one_line_and_no_traceback(
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path: Path) -> None:
     slow = (
-        "import time\nfrom glassbox import chat, models\n"
+        "import signal, time\nfrom glassbox import chat, models\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
         "step = models.GPT.hidden\n"
         "models.GPT.hidden = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
         "chat.main()\n"
@@ -162,12 +163,18 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path: Path) -> None:
         process.stdin.write("Hello\n")
         process.stdin.flush()
         said = ""
-        while "Model: " not in said:
-            said += process.stdout.read(1)
+
+        def wait_for(words: str) -> None:
+            nonlocal said
+            while words not in said:
+                letter = process.stdout.read(1)
+                assert letter, f"the program ended after {said!r}"
+                said += letter
+
+        wait_for("Model: ")
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        while chat.STOPPED not in said:
-            said += process.stdout.read(1)
+        wait_for(chat.STOPPED)
         process.stdin.write("exit\n")
         process.stdin.close()
         assert process.wait(10) == 0

@@ -115,7 +115,8 @@ def test_audit_is_handed_on(inside: Course, monkeypatch: pytest.MonkeyPatch) -> 
     calls = []
     monkeypatch.setattr("autograder.audit.main", lambda *a: calls.append(a[1:]) or 7)
     assert cli.main(["audit", "--json"]) == 7
-    assert calls == [([NAME], True)]
+    assert cli.main(["audit", "--quick"]) == 7
+    assert calls == [([NAME], True, False), ([NAME], False, True)]
 
 
 def test_doctor_fails_only_where_something_needed_is_missing(

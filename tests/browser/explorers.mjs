@@ -391,31 +391,46 @@ async function withoutScript(browser, url) {
   await context.close();
 }
 
+const WAYS = ["mouse", "keyboard"];
 const browser = await launch();
 const { base, stop } = await serve();
-for (const [where, address] of [["http", base], ["file", `${pathToFileURL(SITE).href}/`]]) {
+async function fresh() {
   const context = await browser.newContext({ viewport: DESK, colorScheme: "light", reducedMotion: "reduce" });
-  const notes = { where, base: address }, url = address + PAGE;
-  for (const [name, scenes] of Object.entries(SCENES)) {
-    if (process.argv[2] && process.argv[2] !== name) continue;
-    const driver = await open(context, url, name, notes);
-    for (const wanted of scenes) await scene(driver, wanted);
-    for (const [key, option] of Object.entries(driver.options)) {
-      for (const how of ["mouse", "keyboard"]) {
-        if (option.label && !driver.moved[how].has(key)) found[how].push(`${where} ${name}: ${key} was never moved`);
-      }
-    }
-    await figures(driver);
-    if (name === "architecture") await exported(driver);
-    await driver.page.close();
-    if (where === "http") seen.explorers += 1;
-    process.stderr.write(`${where} ${name} ${Math.round(performance.now() / 1000)} s\n`);
-  }
-  const forgotten = Object.keys(notes.modules).filter((name) => !(name in SCENES));
-  if (forgotten.length) found.figures.push(`no scenes for ${forgotten}`);
-  if (where === "http") await printed(context, url);
-  await context.close();
+  context.setDefaultTimeout(120_000);     // a busy machine is slow, not wrong
+  return context;
 }
+
+// One explorer from one place, everything a reader can do with it.
+async function drive({ where, base, name }) {
+  const context = await fresh();
+  const notes = { where, base };
+  const driver = await open(context, base + PAGE, name, notes);
+  for (const wanted of SCENES[name]) await scene(driver, wanted);
+  for (const [key, option] of Object.entries(driver.options)) {
+    for (const how of WAYS) {
+      if (option.label && !driver.moved[how].has(key)) found[how].push(`${where} ${name}: ${key} was never moved`);
+    }
+  }
+  await figures(driver);
+  if (name === "architecture") await exported(driver);
+  await context.close();
+  if (where === "http") seen.explorers += 1;
+  for (const other of Object.keys(notes.modules)) if (!(other in SCENES)) forgotten.add(other);
+  process.stderr.write(`${where} ${name} ${Math.round(performance.now() / 1000)} s\n`);
+}
+
+const places = [["http", base], ["file", `${pathToFileURL(SITE).href}/`]];
+const forgotten = new Set();
+const todo = Object.keys(SCENES).filter((name) => !process.argv[2] || process.argv[2] === name)
+  .flatMap((name) => places.map(([where, base]) => ({ where, base, name })));
+async function work() {
+  for (let one = todo.shift(); one; one = todo.shift()) await drive(one);
+}
+await Promise.all([work(), work(), work()]);     // an explorer mostly waits
+if (forgotten.size) found.figures.push(`no scenes for ${[...forgotten]}`);
+const context = await fresh();
+await printed(context, base + PAGE);
+await context.close();
 await withoutScript(browser, base + PAGE);
 await browser.close();
 stop();

@@ -1,12 +1,12 @@
-// node tests/browser/notebook.mjs ADDRESS
-// Opens a notebook in a running JupyterLab, whose cells make one explorer each and then print their
-// options; moves an explorer by keyboard, asks Python what it is, and lets Python move it.
+// node tests/browser/notebook.mjs ADDRESS CELLS
+// Opens a notebook of CELLS cells in a running JupyterLab, which make one explorer each and then print
+// their options; moves an explorer by keyboard, asks Python what it is, and lets Python move it.
 // Prints one JSON object: findings by kind and what was seen.
 import { launch } from "./pages.mjs";
 
 const found = { outside: [], console: [], widgets: [] };
 const seen = {};
-const [address] = process.argv.slice(2);
+const [address, count] = process.argv.slice(2);
 const browser = await launch();
 const page = await browser.newPage({ viewport: { width: 1300, height: 1000 } });
 page.on("request", (request) => {
@@ -18,6 +18,8 @@ page.on("pageerror", (error) => found.console.push(String(error)));
 await page.goto(address, { waitUntil: "load" });
 const cells = page.locator(".jp-Notebook .jp-CodeCell");
 await cells.first().locator(".cm-content").click({ timeout: 120_000 });
+// the cells come one after the other; a slow machine takes its time for the last
+await cells.nth(Number(count) - 1).locator(".cm-content").waitFor({ timeout: 120_000 });
 await page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").waitFor({ timeout: 120_000 });
 
 async function run(index) {
@@ -43,7 +45,7 @@ for (const [index, name] of names.entries()) {
   await input.focus();
   await page.keyboard.press(name === "attention" ? "ArrowLeft" : "ArrowUp");
   await page.waitForFunction(([element, old]) => element.querySelector(".ex-stage").innerHTML !== old,
-    [await root.elementHandle(), before], { timeout: 10_000 })
+    [await root.elementHandle(), before], { timeout: 30_000 })
     .catch(() => found.widgets.push(`${name}: a key changes nothing`));
   const { key, value } = await input.evaluate((element) => ({ ...element.closest("[data-key]").dataset }));
   seen[name] = [key, Number(value ?? await input.inputValue())];
@@ -53,11 +55,11 @@ for (const [index, name] of names.entries()) {
 const last = names.length - 1;
 await run(last - 1);
 const output = cells.nth(last - 1).locator(".jp-OutputArea-output").first();
-await output.waitFor({ timeout: 30_000 });
+await output.waitFor({ timeout: 60_000 });
 seen.printed = JSON.parse(await output.innerText());
 await run(last);
 const counting = page.locator('.ex[aria-label="Explorer: counting"]');
-await counting.locator('.ex-summary:has-text("8,030,261,248")').waitFor({ timeout: 20_000 })
+await counting.locator('.ex-summary:has-text("8,030,261,248")').waitFor({ timeout: 60_000 })
   .catch(() => found.widgets.push("counting: a value set in Python does not arrive"));
 seen.layers = await counting.locator('[data-key="n_layers"] input').inputValue();
 await browser.close();
