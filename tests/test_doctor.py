@@ -134,7 +134,7 @@ def test_as_root_and_as_a_user(who: list[str], words: str) -> None:
     prefix = [*OPEN, *who] if who else []
     done = subprocess.run([*prefix, sys.executable, "-c", code], capture_output=True, text=True,
                           cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
-                          timeout=120, check=False)  # fmt: skip
+                          timeout=600, check=False)  # fmt: skip
     assert words in done.stdout, done.stderr
     assert "ok      student code is isolated by bubblewrap" in done.stdout
 

@@ -59,7 +59,7 @@ def node() -> str:
 def answers(node: str, name: str, calls: list[dict]) -> list[Any]:
     given = json.dumps({"source": explore.source(name), "calls": calls})
     command = [node, "--input-type=module", "--eval", CALL]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
