@@ -1435,7 +1435,10 @@ def by_pointing(documents, threshold, n=5, n_hashes=128, bands=16, seed=0):
         return i
 
     for i, j in _candidates(sets, n_hashes, bands, seed):
-        if len(sets[i] & sets[j]) / max(len(sets[i] | sets[j]), 1) >= threshold or sets[i] == sets[j]:
+        if (
+            len(sets[i] & sets[j]) / max(len(sets[i] | sets[j]), 1) >= threshold
+            or sets[i] == sets[j]
+        ):
             a, b = top(i), top(j)
             above[max(a, b)] = min(a, b)
     return [top(i) for i in range(len(sets))]
