@@ -252,7 +252,8 @@ class _Judged:
     def mutant(self, name: str) -> str:
         """Source that defines the exercise with its answer changed."""
         helpers = [inspect.getsource(f) for f in (_wrapped, _each, *PLAIN.values())]
-        head = "import torch\nfrom typing import Any\nfrom collections.abc import Callable\n"
+        head = "import inspect\nimport torch\nfrom typing import Any\n"
+        head += "from collections.abc import Callable\n"
         change = PLAIN[name].__name__
         given = "got, args" if PLAIN[name] is _input_returned else "got"
         return "\n".join([
@@ -317,6 +318,8 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(_each(v, change) for v in value)
     if isinstance(value, dict):
         return {key: _each(v, change) for key, v in value.items()}
+    if inspect.isfunction(value):
+        return lambda *args: _each(value(*args), change)
     return type(value)() if isinstance(value, str | bytes) else value
 
 

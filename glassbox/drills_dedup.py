@@ -149,6 +149,13 @@ def probabilities(train: Callable, good: list[str], bad: list[str], texts: list[
     return [judge(text) for text in texts]
 
 
+def plain_numbers(probabilities: Sequence[Any]) -> None:
+    """CheckFailed at the first probability that is no plain number, such as a tensor."""
+    for value in probabilities:
+        if type(value) not in (int, float):
+            raise CheckFailed("a probability", f"got {value!r:.60}", "a plain number is expected.")
+
+
 def trained_twice(train: Callable, good: list[str], bad: list[str], texts: list[str]) -> list[Any]:
     """Answers of a classifier before and after another one was trained the other way round."""
     first = train(list(good), list(bad))

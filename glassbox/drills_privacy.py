@@ -230,7 +230,7 @@ class Marks:
             own, found = ({s for s in some if s[2] == kind} for some in (true, got))
             others = [s for s in true if s[2] != kind]
             none = {s for s in found - own
-                    if not any(s[0] < other[1] and other[0] < s[1] for other in others)}  # fmt: skip
+                    if not any(s[0] < o[1] and o[0] < s[1] for o in others)}  # fmt: skip
             made.append((text, found & own, none, own - found))
         return made
 

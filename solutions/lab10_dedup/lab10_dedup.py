@@ -1076,6 +1076,9 @@ with check.question("dedup_hidden", dedup) as f:
         mixed = torch.randperm(12, generator=gen).tolist()
         drills_dedup.same_groups("a chain of 12", f([steps_of[i] for i in mixed], 0.6, n=1,
                                                     bands=64), [0] * 12)
+        drills_dedup.same_groups("the same words backwards", f(
+            [" ".join(words[:30]), " ".join(words[29::-1])], 0.3, n=2), [0, 1],
+            why="no two words stand side by side in both.")
         check.unchanged("documents", f, texts[:5], 0.5)
 ### END HIDDEN TESTS
 
@@ -1157,6 +1160,7 @@ with check.question("train_quality_classifier_visible", train_quality_classifier
     bad = ["win a phone now", "win win win", "click now to win a voucher"]
     with check.part("promises", 3):
         p = check.there(ask, train, good, bad, ["mast", "win", "", " ?", "zebra", "mast win"])
+        drills_dedup.plain_numbers(p)
         check.that(0.5 < p[0] < 1, f"'mast', in good texts only, gives {p[0]!r:.20}; above 0.5 and "
                    "below 1 is expected.")
         check.that(0 < p[1] < 0.5, f"'win', in bad texts only, gives {p[1]!r:.20}; below 0.5 and "

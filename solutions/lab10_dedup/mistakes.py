@@ -1463,11 +1463,24 @@ def by_walking(documents, threshold, n=5, n_hashes=128, bands=16, seed=0):
     return ids
 
 
+bank.equivalent("dedup", "jaccard(sets[i], sets[j])  =>  jaccard(sets[j], sets[i])",
+                "the similarity of two sets does not depend on their order")  # fmt: skip
+
+
 # --- train_quality_classifier --------------------------------------------------------------------
 
 _good, _bad, _held_good, _held_bad = drills.good_and_bad(torch.Generator().manual_seed(12))
 bank.probe("train_quality_classifier", drill(
     drills.classifier_facts, _good, _bad, _held_good[:25], _held_bad[:25]))  # fmt: skip
+for _mutant in (
+    "1 / min(len(good), len(bad))  =>  1 * min(len(good), len(bad))",
+    "1 / min(len(good), len(bad))  =>  min(len(good), len(bad)) / 1",
+    "1  =>  2",
+):
+    bank.equivalent("train_quality_classifier", _mutant, "how much a share is smoothed is free")
+bank.equivalent("train_quality_classifier",
+                "min(len(good), len(bad))  =>  min(len(bad), len(good))",
+                "the smaller of two numbers in either order")  # fmt: skip
 
 
 def _sigmoid(x):
