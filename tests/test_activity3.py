@@ -98,7 +98,7 @@ def test_the_page_begins_badly_and_can_be_set_right(tmp_path: Path) -> None:
     try:
         page: dict = {}
         exec("\n".join(code), page)
-        assert (tmp_path / "activity3_report.md").read_text() == page["report"]
+        assert (tmp_path / "my_audit" / "report.md").read_text() == page["report"]
     finally:
         os.chdir(here)
     start = repr(activity_3(page["findings"], {}))
