@@ -130,6 +130,18 @@ for defect in ("html", "boilerplate", "spam", "near_duplicate", "toxic"):
     show(defect)
 
 # %% [markdown]
+# Last, the names of tags that end a line, those that are cells of a table, and a number that you
+# will need in exercise 7.
+
+# %% nbgrader={"locked": "tags"}
+LINES = ("address", "article", "aside", "blockquote", "body", "br", "dd", "div", "dl", "dt",
+         "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "li",
+         "main", "nav", "ol", "p", "pre", "section", "table", "tbody", "thead", "title", "tr",
+         "ul")  # fmt: skip
+CELLS = ("td", "th")
+NOTHING = 2**63 - 1  # what stands at each place of the signature of the empty set
+
+# %% [markdown]
 # ## 1. From a page to its text ({points:extract_text}, 12 min)
 #
 # A crawl stores pages, and a page is mostly not text. What a reader sees has to be taken out of it:
@@ -164,14 +176,6 @@ for defect in ("html", "boilerplate", "spam", "near_duplicate", "toxic"):
 # line breaks; `.*?` stops at the first end. `" ".join(line.split())` folds white space.
 #
 # </details>
-
-# %% nbgrader={"locked": "tags"}
-LINES = ("address", "article", "aside", "blockquote", "body", "br", "dd", "div", "dl", "dt",
-         "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "li",
-         "main", "nav", "ol", "p", "pre", "section", "table", "tbody", "thead", "title", "tr",
-         "ul")  # fmt: skip
-CELLS = ("td", "th")
-
 
 # %% nbgrader={"solution": "extract_text"}
 def extract_text(html: str) -> str:
@@ -782,10 +786,6 @@ with check.question("shingles_hidden", shingles) as f:
 # `.min(1).values`. The empty set has no minimum: look for it first.
 #
 # </details>
-
-# %% nbgrader={"locked": "nothing"}
-NOTHING = 2**63 - 1  # what stands at each place of the signature of the empty set
-
 
 # %% nbgrader={"solution": "minhash"}
 def minhash(shingle_set: set[str], n_hashes: int, seed: int) -> Tensor:
