@@ -153,6 +153,7 @@ def _serve(pipe: Connection, labs: Labs, secret: str, parent: int,
         os.sched_setaffinity(0, {core})
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, _end)
+    sys.unraisablehook = _swallowed
 
     def follow() -> None:
         while os.getppid() == parent:
@@ -175,11 +176,18 @@ def _serve(pipe: Connection, labs: Labs, secret: str, parent: int,
 def _end(*_: object) -> None:
     """Leave by an exception, which lets processes and folders be cleaned up; once is enough.
 
-    Where a library swallows it (imports do), the job at hand is the last one.
+    Where it is swallowed (imports do, and what Python runs around a fork), the job at hand is the
+    last one.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _ending.set()
     sys.exit(1)
+
+
+def _swallowed(what: "sys.UnraisableHookArgs") -> None:
+    """Say what Python could not raise, unless it is the exit that `_end` asks for."""
+    if not (_ending.is_set() and isinstance(what.exc_value, SystemExit)):
+        sys.__unraisablehook__(what)
 
 
 # --- one process aside -------------------------------------------------------------------------

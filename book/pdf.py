@@ -6,9 +6,11 @@ it (`_print/pdf.mjs`), sets the formulas and makes the outline. It is printed tw
 tells on which page each title lands. Quizzes appear as lists of their options with explanations,
 explorers as still pictures, hints and answers unfolded, folded code not at all.
 
-    python book/pdf.py        (or: make pdf)
+    python book/pdf.py          (or: make pdf)
+    python book/pdf.py ch06     the pages whose names begin so, to `_build/glass-box-ch06.pdf`
 """
 
+import argparse
 import html
 import os
 import posixpath
@@ -49,19 +51,21 @@ class Page:
         return self.name.rsplit("/", 1)[-1]
 
 
-def order() -> list[str | Page]:
-    """The parts (as their captions) and pages of the book, in order."""
+def order(only: str = "") -> list[str | Page]:
+    """The parts (as captions) and pages of the book whose names begin with `only`, in order."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 
     def walk(nodes: list[dict], level: int) -> Iterator[str | Page]:
         for node in nodes:
-            if node["file"] not in LEFT_OUT:
-                yield Page(node["file"], level, node.get("title", ""))
+            page = Page(node["file"], level, node.get("title", ""))
+            if page.name not in LEFT_OUT and page.id.startswith(only):
+                yield page
             yield from walk(node.get("sections", []), level + 1)
 
-    found: list[str | Page] = [Page(toc["root"], 0)]
+    found: list[str | Page] = [*walk([{"file": toc["root"]}], 0)]
     for part in toc["parts"]:
-        found += [part["caption"], *walk(part["chapters"], 0)]
+        pages = [*walk(part["chapters"], 0)]
+        found += [part["caption"], *pages] if pages else []
     return found
 
 
@@ -98,7 +102,7 @@ def _link(url: str, page: Page, pages: dict[str, Page], folder: str, address: st
     path = posixpath.normpath(posixpath.join(folder, unquote(parts.path))) if parts.path else ""
     there = pages.get(path.removesuffix(".html")) if path else page
     if there is None:
-        return f"{address}{path}"
+        return f"{address}{path}" + (f"#{parts.fragment}" if parts.fragment else "")
     return f"#{there.id}--{parts.fragment}" if parts.fragment else f"#{there.id}"
 
 
@@ -129,10 +133,10 @@ def styles(pages: Iterable[Page]) -> str:
     return "".join(f'<link rel="stylesheet" href="../html/{url}">' for url in ordered)
 
 
-def join(numbers: dict[str, int]) -> None:
-    """Write the whole book as one document."""
+def join(numbers: dict[str, int], only: str = "") -> None:
+    """Write the book, or the pages that begin with `only`, as one document."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    parts = order()
+    parts = order(only)
     pages = {part.name: part for part in parts if isinstance(part, Page)}
     texts = {p.id: article(p, pages, config["html"]["baseurl"]) for p in pages.values()}
     titles = {
@@ -155,17 +159,17 @@ def join(numbers: dict[str, int]) -> None:
     )
 
 
-def print_it() -> None:
+def print_it(target: Path) -> None:
     """Let chromium print the joined document."""
-    command = ["node", str(PRINT / "pdf.mjs"), str(JOINED), str(TARGET)]
+    command = ["node", str(PRINT / "pdf.mjs"), str(JOINED), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(f"The book could not be printed:\n{done.stderr[-2000:]}")
 
 
-def page_numbers() -> dict[str, int]:
+def page_numbers(target: Path) -> dict[str, int]:
     """On which page each page of the book begins, as the printed file says."""
-    reader = PdfReader(TARGET)
+    reader = PdfReader(target)
     found = reader.named_destinations
     return {
         part.id: reader.get_destination_page_number(found[f"/{part.id}"]) + 1
@@ -186,15 +190,22 @@ def missing() -> str:
     return ""
 
 
-def main() -> None:
-    """Print the book."""
+def main(argv: list[str] | None = None) -> None:
+    """Print the book, or a part of it."""
+    parser = argparse.ArgumentParser(description="Print the built book.")
+    parser.add_argument("only", nargs="?", default="", metavar="NAME",
+                        help="only the pages whose names begin so, such as ch06")  # fmt: skip
+    only = parser.parse_args(argv).only
     if reason := missing():
         raise SystemExit(f"The book cannot be printed here: {reason}")
-    join({})
-    print_it()
-    join(page_numbers())
-    print_it()
-    print(f"{TARGET.relative_to(ROOT)}: {len(PdfReader(TARGET).pages)} pages")
+    if not order(only):
+        raise SystemExit(f"No page's name begins with {only!r}: see the file names in _toc.yml.")
+    target = TARGET.with_stem(f"{TARGET.stem}-{only}") if only else TARGET
+    join({}, only)
+    print_it(target)
+    join(page_numbers(target), only)
+    print_it(target)
+    print(f"{target.relative_to(ROOT)}: {len(PdfReader(target).pages)} pages")
 
 
 if __name__ == "__main__":

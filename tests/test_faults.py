@@ -192,6 +192,26 @@ def test_a_full_disk_is_an_error_in_words_and_loses_nothing(
     assert without_keys(dump(fresh)) == without_keys(dump(classroom))
 
 
+FORKED = """
+import os, signal, sys
+from autograder import pool
+signal.signal(signal.SIGTERM, pool._end)
+sys.unraisablehook = pool._swallowed
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+if not (child := os.fork()):
+    os._exit(0)
+os.waitpid(child, 0)
+print(pool._ending.is_set())
+"""
+
+
+def test_a_worker_told_to_end_in_the_middle_of_a_fork_remembers_and_prints_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], env=ENV, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def without_keys(state: tuple[object, ...]) -> tuple[object, ...]:
     """A class in a new file system has a secret of its own."""
     results = {n: {k: v for k, v in r.items() if k not in ("key", "digests")}

@@ -17,9 +17,13 @@ await page.evaluate(async () => {
   await window.MathJax.startup.promise;
   await document.fonts.ready;
 });
-if (missing.length) {
-  console.error(`not found:\n${missing.join("\n")}`);
-  process.exit(1);
+const plain = await page.$$eval(".math", (all) =>
+  all.filter((one) => !one.querySelector("mjx-container")).map((one) => one.textContent));
+for (const [what, found] of [["not found", missing], ["formulas not set", plain]]) {
+  if (found.length) {
+    console.error(`${what}:\n${found.join("\n")}`);
+    process.exit(1);
+  }
 }
 await page.pdf({
   path: target, preferCSSPageSize: true, printBackground: true, tagged: true, outline: true,
