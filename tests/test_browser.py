@@ -1,52 +1,18 @@
 """The built site in a real browser: the programs of tests/browser drive it, this file reads what
 they report. site.mjs visits every page; reader.mjs does what a reader does, in the archive that
 `make offline` makes, unpacked elsewhere and opened as files.
-
-Needs chromium, node and `npm ci`. Where one is absent the tests are skipped with one line that says
-which; under CI=true that is a failure, so that the checks cannot vanish unnoticed.
 """
 
-import json
-import os
-import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+from browser import ROOT, drive, missing
 
 from autograder.course import find_course
 from autograder.handout import handout
 
-ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "_build" / "html"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-
 pytestmark = pytest.mark.xdist_group("browser")  # one run of the browser serves all tests
-
-
-def missing() -> str:
-    if not (SITE / "book" / "intro.html").is_file():
-        return "the site is not built: run make book"
-    if not Path(CHROMIUM).is_file():
-        return f"no browser at {CHROMIUM}: install chromium, or set CHROMIUM to its path"
-    if not shutil.which("node"):
-        return "node is not installed"
-    if not (ROOT / "node_modules" / "playwright-core").is_dir():
-        return "no playwright-core: run npm ci"
-    return ""
-
-
-def drive(program: str, *arguments: str) -> dict[str, dict]:
-    """Run a program of tests/browser and give what it reports."""
-    if reason := missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"browser tests must run in CI: {reason}")
-        pytest.skip(reason)
-    command = ["node", str(ROOT / "tests" / "browser" / program), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1500)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,11 @@
 """Every explorer in a real browser, on its built page and in a notebook.
 
 tests/browser/explorers.mjs moves each control by mouse and keyboard over http and from file://,
-tests/browser/notebook.mjs drives all explorers in a JupyterLab on the loopback interface. Where
-chromium, node or the built site is absent the tests are skipped with a line that says so; under
-CI=true that is a failure.
+tests/browser/notebook.mjs drives all explorers in a JupyterLab on the loopback interface.
 """
 
-import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,33 +16,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import ROOT, drive
 
 from glassbox import explore
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "_build" / "html" / "book" / "explorers.html"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
-
-
-def drive(program: str, *arguments: str, needs_site: bool = True) -> dict[str, dict]:
-    """Run a program of tests/browser and give what it reports."""
-    reason = (
-        "the site is not built: run make book" if needs_site and not PAGE.is_file()
-        else f"no browser at {CHROMIUM}: install chromium" if not Path(CHROMIUM).is_file()
-        else "node is not installed" if not shutil.which("node")
-        else "no playwright-core: run npm ci"
-        if not (ROOT / "node_modules" / "playwright-core").is_dir() else ""
-    )  # fmt: skip
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(f"browser tests must run in CI: {reason}")
-    if reason:
-        pytest.skip(reason)
-    command = ["node", str(ROOT / "tests" / "browser" / program), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1200)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,8 @@ const muted = 'fill="var(--ex-muted)" font-size="11"';
 const halo = 'stroke="var(--ex-ground)" stroke-width="4" paint-order="stroke"';
 const number = (x, digits = 3) => x.toFixed(digits).replace("-", "−");
 const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-const nameOf = (i) => DATA.stages[i].title;
+const SOFT = "\u00ad";
+const nameOf = (i) => DATA.stages[i].title.replace(SOFT, "");
 
 // Round numbers around the values: four or five lines.
 function ticks(low, high) {
@@ -51,6 +52,9 @@ function ticks(low, high) {
   const first = Math.floor(low / step), last = Math.ceil(high / step);
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
 }
+
+// The name under a column, on two lines where it is long.
+const parts = (i) => DATA.stages[i].title.split(SOFT).map((part, k, all) => part + (k < all.length - 1 ? "-" : ""));
 
 // What is drawn of each stage: the values of the seeds that count.
 const drawn = (s) => DATA.stages.map((stage, i) => (s.show === "bits" ? stage.bits : gains(i, s.against)).slice(0, s.seeds));
@@ -65,21 +69,21 @@ function figure(s, title) {
     'fill="none" stroke="var(--ex-line)" stroke-width="1"')).join("");
   const columns = all.map((values, i) => {
     const [mean, least, most] = told[i], isChosen = i === s.stage;
-    return svgRect(centre(i) - wide / 2 + 2, 30, wide - 4, 234, `rx="5" fill="var(--ex-soft)" fill-opacity="${isChosen ? 0.6 : 0}" stroke="var(--ex-${isChosen ? "mark" : "ground"})" stroke-opacity="${isChosen ? 1 : 0}" `
+    return svgRect(centre(i) - wide / 2 + 2, 30, wide - 4, 240, `rx="5" fill="var(--ex-soft)" fill-opacity="${isChosen ? 0.6 : 0}" stroke="var(--ex-${isChosen ? "mark" : "ground"})" stroke-opacity="${isChosen ? 1 : 0}" `
       + `stroke-width="2" role="gridcell" aria-selected="${isChosen}" data-press="s:${i}" data-cell="0,${i}" tabindex="${isChosen ? 0 : -1}" `
       + `aria-label="${nameOf(i)}: ${number(mean)}, from ${number(least)} to ${number(most)}"`)
       + (isSame(i) ? "" : values.map((v, k) => svgDot(place(i, k), py(v), 2.5, 'fill="var(--ex-muted)" pointer-events="none"')).join("")
         + svgLine(centre(i), py(least), centre(i), py(most), 'stroke="var(--ex-accent)" stroke-width="2.5" pointer-events="none"')
         + [least, most].map((v) => svgLine(centre(i) - 5, py(v), centre(i) + 5, py(v), 'stroke="var(--ex-accent)" stroke-width="2.5" pointer-events="none"')).join(""))
       + svgRect(centre(i) - 4, py(mean) - 4, 8, 8, 'fill="var(--ex-accent)" stroke="var(--ex-ground)" pointer-events="none"')
-      + svgText(centre(i), 240, nameOf(i), `text-anchor="middle" font-size="11" pointer-events="none"${isChosen ? ' font-weight="700"' : ""}`)
-      + svgText(centre(i), 256, number(mean), `text-anchor="middle" font-size="11" font-weight="700" pointer-events="none" ${halo}`);
+      + parts(i).map((part, k) => svgText(centre(i), 236 + 12 * k, part, `text-anchor="middle" font-size="11" pointer-events="none"${isChosen ? ' font-weight="700"' : ""}`)).join("")
+      + svgText(centre(i), 264, number(mean), `text-anchor="middle" font-size="11" font-weight="700" pointer-events="none" ${halo}`);
   });
-  return svgFigure(340, 290, `${title}. ${told.map(([mean, least, most], i) => `${nameOf(i)} ${number(mean)}, from ${number(least)} to ${number(most)}`).join("; ")}`,
+  return svgFigure(340, 298, `${title}. ${told.map(([mean, least, most], i) => `${nameOf(i)} ${number(mean)}, from ${number(least)} to ${number(most)}`).join("; ")}`,
     svgText(10, 18, title, 'font-weight="700" font-size="14"')
     + lines.map((v) => svgLine(x[0], py(v), x[1], py(v), `stroke="var(--ex-${Math.abs(v) < 1e-9 ? "muted" : "line"})"`) + svgText(x[0] - 6, py(v) + 4, number(v, digits), `text-anchor="end" ${muted}`)).join("")
     + seeds + `<g role="grid" aria-label="Stages"><g role="row">${columns.join("")}</g></g>`
-    + svgText(10, 280, `dots: ${s.seeds} seeds; square and bar: mean, 95 % interval`, muted), "group");
+    + svgText(10, 288, `dots: ${s.seeds} seeds; square and bar: mean, 95 % interval`, muted), "group");
 }
 
 export function view(s) {

@@ -16,12 +16,12 @@ from glassbox import explore, preference
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "glassbox" / "explorers" / "before_after.json"
 RECORD = ROOT / "book" / "experiments" / "raw_and_clean.json"
-TITLES = {
+TITLES = {  # may be cut at a soft hyphen
     "raw": ("raw", "the crawl as it comes"),
     "text": ("text", "pages extracted, encodings mended"),
-    "boilerplate": ("frames", "lines that frame many documents dropped as well"),
+    "boilerplate": ("boiler\u00adplate", "lines that frame many documents dropped as well"),
     "filters": ("filters", "spam, insults and cut texts dropped as well"),
-    "duplicates": ("copies", "copies and what holds a test item dropped as well"),
+    "duplicates": ("dupli\u00adcates", "copies and what holds a test item dropped as well"),
     "truth": ("truth", "no method: all that was planted mended or dropped"),
 }
 
