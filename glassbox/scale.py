@@ -1,8 +1,9 @@
 """Choose how large a lab's experiments are on this machine, and keep a record of a large run.
 
 S runs on two CPU cores in a minute and is what is graded; M wants a GPU with 16 GB, L one with
-40 GB or more. The functions of a lab are the same at every scale. This module measures nothing and
-trains nothing; it only says where to run and writes down what was measured.
+40 GB or more, except in labs that only have more to read there. The functions of a lab are the same
+at every scale. This module measures nothing and trains nothing; it only says where to run and
+writes down what was measured.
 """
 
 import json
@@ -60,21 +61,24 @@ class Scale:
         return file
 
 
-def pick_scale() -> Scale:
+def pick_scale(needs_gpu: bool = True) -> Scale:
     """The largest scale that this machine can run; S while grading.
 
     The environment variable GLASSBOX_SCALE (S, M or L) overrides the choice. On a CPU the labs use
-    one thread, so that results repeat and notebooks side by side do not slow each other down.
+    one thread, so that results repeat and notebooks side by side do not slow each other down. A lab
+    that has no use for a GPU runs on the CPU, and at S unless that variable says otherwise.
     """
     wish = os.environ.get("GLASSBOX_SCALE", "").upper()
     if wish not in ("", *NEEDED):
         raise ValueError(f"GLASSBOX_SCALE is {wish!r}; it must be S, M or L.")
     memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
     fits = [name for name, need in NEEDED.items() if memory >= need * GB]
-    name = "S" if os.environ.get("GLASSBOX_GRADING") else (wish or fits[-1])
-    if name == "S":
+    name = wish or (fits[-1] if needs_gpu else "S")
+    if os.environ.get("GLASSBOX_GRADING"):
+        name = "S"
+    if name == "S" or not needs_gpu:
         torch.set_num_threads(1)
-        return Scale("S", "cpu", _ram(), f"{os.cpu_count()} CPU cores")
+        return Scale(name, "cpu", _ram(), f"{os.cpu_count()} CPU cores")
     if not memory:
         raise RuntimeError(f"GLASSBOX_SCALE={name} needs a CUDA GPU, and torch sees none.")
     return Scale(name, "cuda", memory, torch.cuda.get_device_name(0))

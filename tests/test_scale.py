@@ -55,6 +55,20 @@ def test_a_wish_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -
         glassbox.pick_scale()
 
 
+@pytest.mark.usefixtures("no_gpu")
+def test_a_lab_without_use_for_a_gpu_is_large_where_one_wishes(monkeypatch) -> None:
+    monkeypatch.setenv("GLASSBOX_SCALE", "L")
+    scale = glassbox.pick_scale(needs_gpu=False)
+    assert (scale.name, scale.device) == ("L", "cpu")
+    fake_gpu(monkeypatch, 80)
+    assert glassbox.pick_scale(needs_gpu=False).device == "cpu"
+    monkeypatch.setenv("GLASSBOX_GRADING", "1")
+    assert glassbox.pick_scale(needs_gpu=False).name == "S"
+    monkeypatch.delenv("GLASSBOX_GRADING")
+    monkeypatch.delenv("GLASSBOX_SCALE")
+    assert glassbox.pick_scale(needs_gpu=False).name == "S"  # nobody waits for an hour by surprise
+
+
 def test_what_cannot_fit_is_said_before_it_runs(capsys: pytest.CaptureFixture) -> None:
     scale = Scale("M", "cuda", 16e9, "a GPU")
     scale.announce("a small thing", 2e6)

@@ -70,7 +70,7 @@ from glassbox import check, drills_dedup
 from glassbox.cleaning.text import PROFILES
 from glassbox.telecom.defects import Planted, planted
 
-scale = glassbox.pick_scale()  # S: two CPU cores, what is graded; M and L: many documents
+scale = glassbox.pick_scale(needs_gpu=False)  # S: what is graded; M and L: many documents
 check.start("lab10_dedup")
 print(f"Scale {scale.name}, running on {scale.hardware}.")
 
@@ -1633,9 +1633,11 @@ except NotImplementedError:
 # of 4 bytes a place; only band keys stay in memory. (There it compares estimates, not true
 # similarities: texts are no longer at hand.)
 #
-# M cleans 50,000 documents of the generator, L a million. `GLASSBOX_ROWS` names a file of lines of
-# JSON with a key `text`, or a dataset of the Hugging Face Hub, to be streamed in place of them. The
-# cell first says how much memory and time it will take; the time is measured on 200 documents.
+# M cleans 50,000 documents of the generator, L a million; neither has use for a GPU. Start the
+# notebook with the environment variable `GLASSBOX_SCALE` set to M or L. `GLASSBOX_ROWS` names a
+# file of lines of JSON with a key `text`, or a dataset of the Hugging Face Hub, to be streamed in
+# place of them. The cell first says how much memory and time it will take; the time is measured on
+# 200 documents.
 #
 # Before you run it: which of the stages takes longest, and what would you write in C?
 
