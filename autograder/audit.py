@@ -129,7 +129,7 @@ def _audit_exercise(
     bank = read_bank(course, lab)
     with contextlib.redirect_stdout(io.StringIO()):
         space = namespace(lab)
-    known = fingerprints.Fingerprints(pack_fingerprints(lab, bank))
+    known = fingerprints.Fingerprints(pack_fingerprints(lab, bank, exercise))
     result = Exercise(exercise, lab.max_points(exercise))
     entry = bank[exercise]
     mutants = list(_mutants(lab, entry, space, exercise))

@@ -132,13 +132,16 @@ def read_bank(course: Course, lab: Lab) -> Bank:
     return bank
 
 
-def pack_fingerprints(lab: Lab, bank: Bank) -> dict[str, Any]:
-    """The arrays of `glassbox/probes/LAB.npz`: questions, probes, answers of the mistakes."""
+def pack_fingerprints(lab: Lab, bank: Bank, only: str = "") -> dict[str, Any]:
+    """The arrays of `glassbox/probes/LAB.npz`: questions, probes, answers of the mistakes.
+
+    With `only` those of one exercise: a bank's answers take seconds.
+    """
     questions = [
         {"id": q.id, "exercise": q.exercise, "kind": q.kind, "points": q.points}
         for q in lab.questions
     ]
-    exercises = {e: (bank[e].cases, _answers(bank[e])) for e in lab.exercises}
+    exercises = {e: (bank[e].cases, _answers(bank[e])) for e in lab.exercises if only in ("", e)}
     return fingerprints.pack(lab.name, questions, exercises)
 
 
