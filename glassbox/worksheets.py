@@ -219,15 +219,15 @@ PRECISION, RECALL = 0.8, 0.7  # from here on a kind has its full point
 RECOMMENDATIONS: dict[str, str] = {
     "exact_duplicate": "Keep one of several identical documents, by a hash of the text.",
     "near_duplicate": "Join near copies by MinHash and keep one of each group.",
-    "mojibake": "Find the system that reads bytes in the wrong encoding, and read them anew.",
+    "mojibake": "Find the system that reads the wrong encoding, and read the bytes anew.",
     "html": "Extract the main text of pages again, with one tool and a test.",
     "boilerplate": "Drop lines that stand in many documents before anything is counted.",
-    "spam": "Train a classifier on pages judged by two people, and check what it drops.",
+    "spam": "Train a classifier on pages that two people judged; check what it drops.",
     "truncated": "Raise the length limit of the export and fetch cut documents again.",
     "personal_data": "Replace personal data by pseudonyms before the text leaves its system.",
-    "wrong_fact": "Compare each code, level and region with the tables of operations, every night.",
-    "stale_tariff": "Give each price a date of expiry, and take expired pages out of the sources.",
-    "wrong_intent": "Let two people label a sample, state how far they agree, relabel the rest.",
+    "wrong_fact": "Compare codes, levels and regions with operations' tables every night.",
+    "stale_tariff": "Date each price's expiry, and take expired pages out of the sources.",
+    "wrong_intent": "Let two people label a sample, say how far they agree, relabel the rest.",
     "toxic": "Keep abuse out of what the model imitates and for training the filter.",
 }
 """What a room may recommend, by the defect that it answers; three, each with a reason."""

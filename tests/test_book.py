@@ -249,6 +249,20 @@ def test_no_cell_failed_and_no_widget_needs_a_kernel(articles: list[Path]) -> No
             assert not tags, f"{page.name}: {tags[0].get_text()[-200:]}"
 
 
+def test_code_and_output_fit_their_boxes(articles: list[Path]) -> None:
+    """On a laptop a box shows so many characters; what is longer must be scrolled sideways."""
+    wide = []
+    for path in articles:
+        if path.parent.name != "book":
+            continue
+        for text in soup(path).select(".cell_input pre, .cell_output .output.stream pre"):
+            where = {name for tag in text.parents for name in tag.get("class", [])}
+            shown = 87 if "cell_output" in where else 83 if "hide" in where else 86
+            wide += [f"{path.stem}: {len(line)} characters: {line}"
+                     for line in text.get_text().split("\n") if len(line) > shown]  # fmt: skip
+    assert not wide, "\n".join(wide)
+
+
 # --- the frame of the pages --------------------------------------------------------------------
 
 
