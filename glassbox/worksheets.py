@@ -222,12 +222,12 @@ RECOMMENDATIONS: dict[str, str] = {
     "mojibake": "Find the system that reads the wrong encoding, and read the bytes anew.",
     "html": "Extract the main text of pages again, with one tool and a test.",
     "boilerplate": "Drop lines that stand in many documents before anything is counted.",
-    "spam": "Train a classifier on pages that two people judged; check what it drops.",
+    "spam": "Train a classifier on pages two people judged; check what it drops.",
     "truncated": "Raise the length limit of the export and fetch cut documents again.",
     "personal_data": "Replace personal data by pseudonyms before the text leaves its system.",
     "wrong_fact": "Compare codes, levels and regions with operations' tables every night.",
     "stale_tariff": "Date each price's expiry, and take expired pages out of the sources.",
-    "wrong_intent": "Let two people label a sample, say how far they agree, relabel the rest.",
+    "wrong_intent": "Let two people label a sample, say how they agree, relabel the rest.",
     "toxic": "Keep abuse out of what the model imitates and for training the filter.",
 }
 """What a room may recommend, by the defect that it answers; three, each with a reason."""
