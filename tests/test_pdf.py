@@ -70,7 +70,7 @@ def test_a_part_of_the_book_links_to_the_rest_in_the_network(tmp_path: Path, mon
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("browser")
-def test_a_printed_chapter(monkeypatch) -> None:
+def test_a_printed_chapter() -> None:
     """Cover, contents with page numbers, text; a chapter, as the whole takes many minutes."""
     if reason := pdf.missing():
         pytest.skip(reason)
